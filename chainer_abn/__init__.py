@@ -1,0 +1,10 @@
+"""Attention Branch Network in Chainer.
+
+Importing the package prepares Chainer for today's Python and NumPy first.
+"""
+from chainer_abn import runtime
+
+runtime.prepare()
+
+from chainer_abn.version import __version__
+from chainer_abn.links import build

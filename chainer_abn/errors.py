@@ -1,0 +1,43 @@
+"""What a person got wrong, and how the programs say it: one line, exit status 2."""
+import argparse
+import signal
+import sys
+
+
+class InputError(ValueError):
+    """Something that a person gave is wrong; the message is one line that names it and what to do."""
+
+
+class Terminated(BaseException):
+    """The process received SIGTERM."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are one line on stderr (exit status 2)."""
+
+    def error(self, message):
+        raise InputError(f'{message} (see {self.prog} --help)')
+
+
+def _raise_terminated(signum, frame):
+    raise Terminated
+
+
+def run_program(main, name):
+    """Run ``main()`` as a command-line program and exit with its status.
+
+    An :class:`InputError` ends in one line on stderr and status 2; Ctrl-C and
+    SIGTERM in 130 and 143. Anything else is a bug and keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        sys.exit(main())
+    except InputError as error:
+        status, message = 2, error
+    except KeyboardInterrupt as stop:
+        status, message = 130, f'interrupted {stop}'.strip()
+    except Terminated as stop:
+        status, message = 143, f'terminated {stop}'.strip()
+    sys.stdout.flush()
+    print(f'{name}: ' + ' '.join(str(message).split()), file=sys.stderr)
+    sys.exit(status)

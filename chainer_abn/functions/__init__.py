@@ -1,0 +1,1 @@
+from chainer_abn.functions.attention import MECHANISMS, attend

@@ -1,0 +1,2 @@
+from chainer_abn.links.branches import Output
+from chainer_abn.links.build import VARIANTS, build

@@ -1,0 +1,34 @@
+import chainer
+
+from chainer_abn.functions import attend
+from chainer_abn.links.branches import (
+    AttentionBranch,
+    FeatureExtractor,
+    Output,
+    PerceptionBranch,
+)
+
+
+class ABN(chainer.Chain):
+    """Attention Branch Network (Fukui et al., CVPR 2019, Figure 2).
+
+    Args:
+        backbone (Backbone)
+        n_class (int): K.
+        attention (str): the mechanism, see :func:`chainer_abn.functions.attend`.
+    """
+
+    def __init__(self, backbone, n_class, attention='residual'):
+        super().__init__()
+        self.mechanism = attention
+        with self.init_scope():
+            self.feature_extractor = FeatureExtractor(*backbone.stages)
+            self.attention_branch = AttentionBranch(backbone, n_class)
+            self.perception_branch = PerceptionBranch(backbone, n_class)
+
+    def forward(self, x):
+        """x: (B, in_channels, H, W) float32, normalised -> :class:`Output`."""
+        g = self.feature_extractor(x)
+        attention_logits, attention = self.attention_branch(g)
+        logits = self.perception_branch(attend(g, attention, self.mechanism))
+        return Output(attention_logits, logits, attention)

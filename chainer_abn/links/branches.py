@@ -1,0 +1,64 @@
+"""The three branches of the network (paper, Figure 2)."""
+from typing import NamedTuple
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+from chainer_abn.links.blocks import Sequence, batch_norm, conv
+
+
+class Output(NamedTuple):
+    """What every network returns; None where a variant has none.
+
+    Attributes:
+        attention_logits: (B, K), of the attention branch.
+        logits: (B, K), of the perception branch: the prediction.
+        attention: the map M, (B, 1, h, w), in (0, 1).
+    """
+    attention_logits: chainer.Variable | None
+    logits: chainer.Variable
+    attention: chainer.Variable | None
+
+
+class FeatureExtractor(Sequence):
+    """The shared stages, x (B, in_channels, H, W) -> g (B, C, h, w)."""
+
+
+class AttentionBranch(chainer.Chain):
+    """g -> class scores and the attention map (paper, section 3.1).
+
+    The last stage at stride 1, BN without ReLU, 1x1 convolution to K maps, BN, ReLU; then a 1x1
+    convolution and global average pooling give the scores, a 3x3 convolution to one map, BN and
+    sigmoid the attention. (The paper draws 1x1 for the latter; its numbers were made with 3x3.)
+    """
+
+    def __init__(self, backbone, n_class):
+        super().__init__()
+        with self.init_scope():
+            self.stage = backbone.last_stage(1)
+            self.bn = batch_norm(backbone.channels)
+            self.conv_class = conv(backbone.channels, n_class, 1)
+            self.bn_class = batch_norm(n_class)
+            self.conv_score = conv(n_class, n_class, 1)
+            self.conv_map = conv(n_class, 1, 3)
+            self.bn_map = batch_norm(1)
+
+    def forward(self, g):
+        a = F.relu(self.bn_class(self.conv_class(self.bn(self.stage(g)))))
+        attention = F.sigmoid(self.bn_map(self.conv_map(a)))
+        return F.average(self.conv_score(a), axis=(2, 3)), attention
+
+
+class PerceptionBranch(chainer.Chain):
+    """g -> logits: the last stage, global average pooling over whatever map there is, linear."""
+
+    def __init__(self, backbone, n_class, stride=2):
+        super().__init__()
+        with self.init_scope():
+            self.stage = backbone.last_stage(stride)
+            self.tail = backbone.tail()
+            self.fc = L.Linear(backbone.channels, n_class)
+
+    def forward(self, g):
+        return self.fc(F.average(self.tail(self.stage(g)), axis=(2, 3)))

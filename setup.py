@@ -1,0 +1,35 @@
+"""Chainer 7.8.1 exists only as a source archive that builds with setuptools<81:
+install through the Makefile, or as README.md says under "Install"."""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r"__version__ = '(.+)'", (here / 'chainer_abn/version.py').read_text()).group(1)
+
+setup(
+    name='chainer-abn',
+    version=version,
+    description='Attention Branch Network in Chainer: learn what is in an image and where to look',
+    long_description=(here / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    python_requires='>=3.10,<3.14',
+    packages=find_packages(include=['chainer_abn', 'chainer_abn.*']),
+    install_requires=[
+        'chainer==7.8.1',
+        'numpy>=2.0',
+        'matplotlib>=3.8',
+        'pillow>=10.0',
+        'scikit-learn>=1.4',
+    ],
+    extras_require={
+        # chainer.testing and chainer.gradient_check import pkg_resources
+        'test': ['pytest>=8', 'ruff', 'setuptools<81'],
+        'cuda12': ['cupy-cuda12x[ctk]>=14', 'nvidia-cudnn-cu12>=9'],
+        'cuda13': ['cupy-cuda13x[ctk]>=14', 'nvidia-cudnn-cu13>=9'],
+        'torch': ['torch>=2.0'],
+        'mpi': ['mpi4py>=4', 'mpich'],
+    },
+)
