@@ -1,0 +1,69 @@
+"""Data sets.
+
+A data set has ``classes`` (tuple of str, sorted or in the official order), ``labels`` (n,) int32,
+``image(i)`` -> (H, W, 3) uint8 RGB, ``name(i)`` -> str, ``image_size`` (int, or None where images
+differ) and ``split``: None, or its own (train, test) index arrays.
+"""
+from pathlib import Path
+
+import numpy
+
+from chainer_abn.datasets.cifar import SOURCES, Cifar
+from chainer_abn.datasets.folder import Folder
+from chainer_abn.datasets.folds import stratified_subset
+from chainer_abn.datasets.shapes import Shapes
+from chainer_abn.errors import InputError
+
+NAMES = ('shapes', *SOURCES)
+
+
+class Subset:
+    """Some of the images of a data set."""
+
+    def __init__(self, dataset, indices):
+        self.base, self.indices = dataset, numpy.asarray(indices)
+        self.classes, self.image_size = dataset.classes, dataset.image_size
+        self.labels = dataset.labels[self.indices]
+        self.split = None
+        if dataset.split is not None:
+            self.split = [numpy.flatnonzero(numpy.isin(self.indices, part))
+                          for part in dataset.split]
+
+    def __len__(self):
+        return len(self.indices)
+
+    def name(self, i):
+        return self.base.name(self.indices[i])
+
+    def image(self, i):
+        return self.base.image(self.indices[i])
+
+
+def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0):
+    """The data set that ``--dataset`` names.
+
+    Args:
+        name (str): ``shapes``, ``cifar10``, ``cifar100``, or a folder of class folders.
+        data_dir: where the files of a named data set lie.
+        with_split (bool): with its own split into train and test, for ``--kfold 0``; otherwise the
+            training images alone.
+        n_images (int): how many to generate (shapes) or to take, the classes in their shares.
+        seed (int): for the generated images and for the choice.
+
+    Raises:
+        InputError
+    """
+    if n_images is not None and n_images < 1:
+        raise InputError(f'--n-images must be at least 1, not {n_images}')
+    if name == 'shapes':
+        return Shapes(n_images or Shapes.N, seed, with_split)
+    if name in SOURCES:
+        dataset = Cifar(name, data_dir, with_split)
+    elif Path(name).is_dir():
+        dataset = Folder.with_split(name) if with_split else Folder(name)
+    else:
+        what = 'is no folder' if Path(name).exists() else 'no such folder'
+        raise InputError(f'--dataset {name}: {what}, and not one of {", ".join(NAMES)}')
+    if n_images is None:
+        return dataset
+    return Subset(dataset, stratified_subset(dataset.labels, n_images, seed))

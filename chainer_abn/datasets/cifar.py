@@ -1,0 +1,164 @@
+"""CIFAR-10 and CIFAR-100 from their official binary archives (no pickle is read).
+
+https://www.cs.toronto.edu/~kriz/cifar.html: a record is the label (CIFAR-100: coarse, then fine),
+then 32x32 bytes each of red, green and blue.
+"""
+import hashlib
+import os
+import tarfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+
+from chainer_abn.errors import InputError
+from chainer_abn.progress import Progress
+
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of the two sets is, and what is in its archive."""
+    archive: str
+    sha256: str
+    folder: str
+    train: tuple
+    test: tuple
+    class_names: str
+    label_bytes: int            # the last one is the label
+
+    @property
+    def url(self):
+        return f'https://www.cs.toronto.edu/~kriz/{self.archive}'
+
+
+SOURCES = {
+    'cifar10': Source(
+        'cifar-10-binary.tar.gz', 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd',
+        'cifar-10-batches-bin', tuple(f'data_batch_{i}.bin' for i in range(1, 6)),
+        ('test_batch.bin',), 'batches.meta.txt', 1),
+    'cifar100': Source(
+        'cifar-100-binary.tar.gz', '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec',
+        'cifar-100-binary', ('train.bin',), ('test.bin',), 'fine_label_names.txt', 2),
+}
+
+
+class Cifar:
+    """``cifar10`` or ``cifar100`` (fine labels).
+
+    Args:
+        name (str): one of the two.
+        data_dir: where the archive or its unpacked folder lies; None: a cache in the user's home,
+            into which the archive is downloaded.
+        with_split (bool): the training images alone, or the test images too, with ``split``.
+
+    Attributes:
+        classes (tuple of str), labels (n,) int32, images (n, 32, 32, 3) uint8 RGB,
+        split: None, or (train, test) index arrays.
+
+    Raises:
+        InputError: nothing there, a wrong digest, a file cut short, a label out of range.
+    """
+
+    image_size = SIDE
+
+    def __init__(self, name, data_dir=None, with_split=False):
+        self.set_name, source = name, SOURCES[name]
+        read = _reader(source, data_dir)
+        self.classes = tuple(read(source.class_names).decode().split())
+        parts = [source.train, source.test] if with_split else [source.train]
+        files = [[self._parse(source, file, read(file)) for file in part] for part in parts]
+        labels, images = zip(*sum(files, []), strict=True)
+        self.labels, self.images = numpy.concatenate(labels), numpy.concatenate(images)
+        n_train = sum(len(label) for label, _ in files[0])
+        self.split = numpy.split(numpy.arange(len(self)), [n_train]) if with_split else None
+
+    def _parse(self, source, file, data):
+        record = source.label_bytes + 3 * SIDE * SIDE
+        if not data or len(data) % record:
+            raise InputError(f'{file}: {len(data)} bytes are no whole number of {record}-byte '
+                             f'records; the file is cut short or not {self.set_name}')
+        rows = numpy.frombuffer(data, 'u1').reshape(-1, record)
+        labels = rows[:, source.label_bytes - 1].astype('i')
+        if labels.max() >= len(self.classes):
+            row = int(labels.argmax())
+            raise InputError(f'{file}: label {labels[row]} in record {row}, but there are '
+                             f'{len(self.classes)} classes')
+        pixels = rows[:, source.label_bytes:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+        return labels, numpy.ascontiguousarray(pixels)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def name(self, i):
+        return f'{self.set_name} image {i}'
+
+    def image(self, i):
+        return self.images[i]
+
+
+def cache_dir():
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'chainer_abn'
+
+
+def _reader(source, data_dir):
+    """A function from the name of a file of the set to its bytes."""
+    where = Path(data_dir) if data_dir else cache_dir()
+    for folder in where / source.folder, where:
+        if (folder / source.class_names).is_file():
+            return lambda file: _read_file(folder / file)
+    archive = where / source.archive
+    if not archive.is_file():
+        if data_dir:
+            raise InputError(f'{where}: neither {source.archive} nor {source.folder}/ in it; '
+                             f'the archive is at {source.url}')
+        download(source.url, archive, source.sha256)
+    elif sha256(archive) != source.sha256:
+        raise InputError(f'{archive}: the SHA-256 digest is wrong; remove the file and download it '
+                         f'again from {source.url}')
+    return lambda file: _read_member(archive, f'{source.folder}/{file}')
+
+
+def _read_file(path):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from None
+
+
+def _read_member(archive, name):
+    with tarfile.open(archive) as tar:
+        return tar.extractfile(name).read()
+
+
+def sha256(path):
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(
+            hashlib, 'file_digest') else hashlib.sha256(file.read()).hexdigest()
+
+
+def download(url, path, digest):
+    """Fetch ``url`` to ``path``, with progress; the file appears there only when it is right.
+
+    Raises:
+        InputError: it cannot be had, or its SHA-256 is not ``digest``.
+    """
+    part = path.with_name(path.name + '.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=60) as response, open(part, 'wb') as file:
+            total = int(response.headers.get('Content-Length') or 0) or float('inf')
+            with Progress(f'downloading {path.name}', total, 'MB', 1e-6) as progress:
+                while block := response.read(1 << 20):
+                    file.write(block)
+                    progress.update(file.tell())
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f'{url}: cannot be downloaded ({error}); fetch it by hand and name its '
+                         'folder with --data-dir') from None
+    if sha256(part) != digest:
+        part.unlink()
+        raise InputError(f'{url}: the SHA-256 digest of the download is wrong; nothing was kept')
+    part.rename(path)

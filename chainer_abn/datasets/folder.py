@@ -1,0 +1,100 @@
+"""A folder of class folders."""
+import os
+from pathlib import Path
+
+import numpy
+
+from chainer_abn.datasets.images import is_image, read_image
+from chainer_abn.errors import InputError
+
+TRAIN, TEST = ('train',), ('val', 'valid', 'validation', 'test')
+
+
+class Folder:
+    """The images of the sub-folders of a folder; each sub-folder is a class.
+
+    Images in nested folders of a class belong to it. Hidden files and folders, files that lie
+    beside the class folders, and files that are no images are left out.
+
+    Attributes:
+        classes (tuple of str): the sorted folder names.
+        labels: (n,) int32.
+        paths (list of Path)
+        ignored (list of Path): files inside the class folders that are no images.
+        split: None, or (train, test) index arrays.
+
+    Raises:
+        InputError: no such folder, fewer than two classes, or a class without an image.
+    """
+
+    image_size = None
+    split = None
+
+    def __init__(self, root):
+        root = Path(root)
+        self.classes = class_names(root)
+        self.paths, self.ignored, labels = [], [], []
+        for label, name in enumerate(self.classes):
+            images, others = find_images(root / name)
+            if not images:
+                raise InputError(f'{root / name}: the class {name!r} has no image')
+            self.paths += images
+            self.ignored += others
+            labels += [label] * len(images)
+        self.labels = numpy.array(labels, 'i')
+
+    @classmethod
+    def with_split(cls, root):
+        """Read ``root/train`` and ``root/val`` (or test), as one data set with a split."""
+        parts = []
+        for names in TRAIN, TEST:
+            found = [Path(root, name) for name in names if Path(root, name).is_dir()]
+            if not found:
+                raise InputError(f'{root}: no folder {" or ".join(names)} in it; a folder has a split '
+                                 'of its own only as train/CLASS/... and val/CLASS/...')
+            parts.append(cls(found[0]))
+        train, test = parts
+        if train.classes != test.classes:
+            differ = ', '.join(sorted(set(train.classes) ^ set(test.classes)))
+            raise InputError(f'{root}: classes in one of the two parts only: {differ}')
+        train.split = numpy.split(numpy.arange(len(train) + len(test)), [len(train)])
+        train.paths += test.paths
+        train.ignored += test.ignored
+        train.labels = numpy.concatenate([train.labels, test.labels])
+        return train
+
+    def __len__(self):
+        return len(self.paths)
+
+    def name(self, i):
+        return str(self.paths[i])
+
+    def image(self, i):
+        return read_image(self.paths[i])
+
+
+def class_names(root):
+    """The sorted names of the folders in ``root`` that are not hidden."""
+    try:
+        names = sorted(e.name for e in os.scandir(root) if e.is_dir() and e.name[0] != '.')
+    except OSError as error:
+        raise InputError(f'{root}: {error.strerror}') from None
+    if len(names) < 2:
+        what = f'only one class folder ({names[0]})' if names else 'no class folder'
+        raise InputError(f'{root}: {what} in it; at least two are needed')
+    return tuple(names)
+
+
+def find_images(folder):
+    """All files below ``folder``, sorted by path: images, and others. Links are followed once."""
+    images, others, seen = [], [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if name[0] != '.']
+        for path in (Path(here, name) for name in files if name[0] != '.'):
+            (images if is_image(path) else others).append(path)
+    return sorted(images), sorted(others)

@@ -1,0 +1,62 @@
+"""Image files as arrays."""
+import numpy
+from PIL import Image, ImageOps
+
+from chainer_abn.errors import InputError
+
+# A file with one of these suffixes must be an image; any other is one if Pillow can open it.
+SUFFIXES = frozenset(
+    '.jpg .jpeg .jpe .jfif .png .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif'
+    .split())
+
+
+def read_image(path):
+    """Read an image file of any kind that Pillow knows, by its content, whatever its suffix.
+
+    Grayscale, palette, CMYK and 16-bit images become RGB; transparency is laid over white; the
+    first frame of an animation is taken; a camera's orientation tag is obeyed.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        numpy.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the file is missing, no image, or cut short; it is named.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            return numpy.asarray(_to_rgb(image))
+    except FileNotFoundError:
+        raise InputError(f'{path}: no such file') from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f'{path}: not an image') from None
+    except Image.DecompressionBombError as error:
+        raise InputError(f'{path}: {error}') from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        # what Pillow's decoders raise on broken data
+        raise InputError(f'{path}: unreadable image ({error})') from None
+
+
+def is_image(path):
+    """Whether the file is one: told by its suffix, else by its content."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with Image.open(path):
+            return True
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _to_rgb(image):
+    if image.mode.startswith(('I', 'F')):               # 16 or 32 bits, one channel
+        pixels = numpy.asarray(image).astype('f8')
+        top = 65535 if image.mode.startswith('I') else max(pixels.max(), 1e-9)
+        return Image.fromarray((pixels * (255 / top)).clip(0, 255).round().astype('u1')).convert('RGB')
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return image.convert('RGB')

@@ -1,0 +1,97 @@
+"""Network files: a plain .npz (no pickled object) that carries what rebuilds the network."""
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import chainer
+import numpy
+
+from chainer_abn.errors import InputError
+from chainer_abn.links import build
+
+CONFIG = 'config'               # the array of the file that holds the config, as JSON text
+
+
+def save(path, net, config):
+    """Write a network and its config to one .npz file, whole or not at all.
+
+    Args:
+        path: of the file.
+        net: made by :func:`chainer_abn.build`.
+        config (dict): JSON values; ``arch``, ``variant``, ``attention``, ``in_channels`` and
+            ``classes`` rebuild the network, ``mean``, ``std``, ``size`` and ``resize`` say what
+            images it takes.
+    """
+    arrays = chainer.serializers.DictionarySerializer()
+    net.serialize(arrays)
+    write_npz(path, {**arrays.target, CONFIG: json.dumps(config, sort_keys=True)})
+
+
+def load(path):
+    """Rebuild a network from its file alone.
+
+    Args:
+        path: of a file that :func:`save` wrote.
+
+    Returns:
+        (chainer.Chain, dict): the network, on the CPU, and its config.
+
+    Raises:
+        InputError: no such file, cut short, or not a network of this program.
+    """
+    arrays = read_npz(path)
+    try:
+        config = json.loads(str(arrays.pop(CONFIG)))
+        net = build(config['arch'], len(config['classes']), config['variant'],
+                    config['attention'], config['in_channels'])
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise InputError(f'{path}: not a network of chainer_abn (it holds no config)') from None
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from None
+    expected = chainer.serializers.DictionarySerializer()
+    net.serialize(expected)
+    for name, array in expected.target.items():
+        if name not in arrays or arrays[name].shape != numpy.shape(array):
+            raise InputError(f'{path}: the array {name!r} is missing or of another shape than in '
+                             f'{config["arch"]}')
+    chainer.serializers.NpzDeserializer(arrays).load(net)
+    return net, config
+
+
+def write_npz(path, arrays):
+    """Write arrays to an .npz file: beside it, flushed, then renamed over it.
+
+    Raises:
+        TypeError: an array is of objects and would have to be pickled.
+    """
+    arrays = {name: numpy.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f'{name} is no plain array')
+    part = Path(f'{path}.part')
+    with open(part, 'wb') as file:
+        numpy.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_npz(path):
+    """All arrays of an .npz file, by name; pickled objects are refused.
+
+    Raises:
+        InputError
+    """
+    try:
+        with open(path, 'rb') as file:
+            if not zipfile.is_zipfile(file):
+                raise InputError(f'{path}: not an .npz file, or cut short')
+            file.seek(0)
+            with numpy.load(file, allow_pickle=False) as npz:
+                return {name: npz[name] for name in npz.files}
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror or error}') from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f'{path}: unreadable .npz file ({error})') from None

@@ -1,0 +1,54 @@
+"""The loss of the paper (section 3.4) around a network."""
+import chainer
+import chainer.functions as F
+
+
+class ABNClassifier(chainer.Chain):
+    """L = L_att + L_per, both softmax cross entropy (paper, equation 4).
+
+    Reports, in training and validation alike and each as a mean over the images of the batch:
+    ``loss``; ``perception_loss``, ``accuracy`` and, where there are more than 5 classes,
+    ``top5_accuracy`` of the perception branch; ``attention_loss`` and ``attention_accuracy`` where
+    the network has an attention branch. The prediction is the perception branch's.
+
+    Args:
+        network: x (B, C, H, W) -> :class:`chainer_abn.links.Output`.
+
+    Attributes:
+        logits: (B, K) array, of the last batch.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        with self.init_scope():
+            self.network = network
+        self.logits = None
+
+    def forward(self, x, t):
+        """x: (B, C, H, W), t: (B,) int32 labels -> loss, a scalar variable."""
+        attention_logits, logits, _ = self.network(x)
+        self.logits = logits.array
+        loss = perception_loss = F.softmax_cross_entropy(logits, t)
+        terms = {'perception_loss': perception_loss, 'accuracy': F.accuracy(logits, t)}
+        if logits.shape[1] > 5:
+            terms['top5_accuracy'] = top_k_accuracy(logits.array, t, 5)
+        if attention_logits is not None:
+            attention_loss = F.softmax_cross_entropy(attention_logits, t)
+            loss = attention_loss + perception_loss
+            terms['attention_loss'] = attention_loss
+            terms['attention_accuracy'] = F.accuracy(attention_logits, t)
+        chainer.report({'loss': loss, **terms}, self)
+        return loss
+
+
+def top_k_accuracy(logits, t, k):
+    """Share of the rows whose label is among the k largest logits; of equals the first wins.
+
+    Args:
+        logits: (B, K) array.
+        t: (B,) int array.
+        k (int)
+    """
+    xp = chainer.backend.get_array_module(logits)
+    best = xp.argsort(-logits, axis=1, kind='stable')[:, :k]
+    return (best == t[:, None]).any(axis=1).mean(dtype='f')
