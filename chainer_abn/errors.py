@@ -1,5 +1,6 @@
 """What a person got wrong, and how the programs say it: one line, exit status 2."""
 import argparse
+import os
 import signal
 import sys
 
@@ -19,25 +20,28 @@ class ArgumentParser(argparse.ArgumentParser):
         raise InputError(f'{message} (see {self.prog} --help)')
 
 
-def _raise_terminated(signum, frame):
-    raise Terminated
-
-
 def run_program(main, name):
     """Run ``main()`` as a command-line program and exit with its status.
 
     An :class:`InputError` ends in one line on stderr and status 2; Ctrl-C and
     SIGTERM in 130 and 143. Anything else is a bug and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    main_process = os.getpid()
+
+    def terminate(signum, frame):
+        if os.getpid() != main_process:         # a worker, which inherited this handler
+            os._exit(143)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         sys.exit(main())
     except InputError as error:
         status, message = 2, error
     except KeyboardInterrupt as stop:
-        status, message = 130, f'interrupted {stop}'.strip()
+        status, message = 130, f'interrupted{stop}'
     except Terminated as stop:
-        status, message = 143, f'terminated {stop}'.strip()
+        status, message = 143, f'terminated{stop}'
     sys.stdout.flush()
     print(f'{name}: ' + ' '.join(str(message).split()), file=sys.stderr)
     sys.exit(status)

@@ -6,37 +6,14 @@ differ) and ``split``: None, or its own (train, test) index arrays.
 """
 from pathlib import Path
 
-import numpy
-
 from chainer_abn.datasets.cifar import SOURCES, Cifar
 from chainer_abn.datasets.folder import Folder
 from chainer_abn.datasets.folds import stratified_subset
 from chainer_abn.datasets.shapes import Shapes
+from chainer_abn.datasets.subset import Subset
 from chainer_abn.errors import InputError
 
 NAMES = ('shapes', *SOURCES)
-
-
-class Subset:
-    """Some of the images of a data set."""
-
-    def __init__(self, dataset, indices):
-        self.base, self.indices = dataset, numpy.asarray(indices)
-        self.classes, self.image_size = dataset.classes, dataset.image_size
-        self.labels = dataset.labels[self.indices]
-        self.split = None
-        if dataset.split is not None:
-            self.split = [numpy.flatnonzero(numpy.isin(self.indices, part))
-                          for part in dataset.split]
-
-    def __len__(self):
-        return len(self.indices)
-
-    def name(self, i):
-        return self.base.name(self.indices[i])
-
-    def image(self, i):
-        return self.base.image(self.indices[i])
 
 
 def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0):

@@ -6,6 +6,7 @@ depend on the number of worker processes, and a resumed run needs nothing but th
 import chainer
 import numpy
 
+from chainer_abn.datasets.subset import Subset
 from chainer_abn.datasets.transforms import resize_to_cover
 from chainer_abn.errors import InputError
 from chainer_abn.progress import Progress
@@ -26,33 +27,39 @@ class Store:
         memory (int): bytes of decoded images to keep.
 
     Attributes:
-        bad (dict): index -> what is wrong, of the images that cannot be read.
+        dataset: without the images that cannot be read; indices are into this one.
+        bad (list of str): what is wrong with those.
         in_memory (bool): whether all images are kept.
     """
 
     def __init__(self, dataset, size, skip_bad=False, memory=MEMORY):
-        self.dataset, self.size, self.bad = dataset, size, {}
+        self.dataset, self.size, self.bad = dataset, size, []
         self._moments = numpy.zeros((len(dataset), 2, 3))    # sums of x and x^2, x = pixel / 255
         self._pixels = numpy.zeros(len(dataset))
-        self._kept = {}
+        self._kept = []
+        good = []
         self.in_memory, used = True, 0
         with Progress('reading images', len(dataset), 'images') as progress:
             for i in range(len(dataset)):
                 progress.update(i)
                 try:
-                    image = self.image(i)
+                    image = resize_to_cover(dataset.image(i), size)
                 except InputError as error:
                     if not skip_bad:
                         raise InputError(f'{error}; --skip-bad leaves such images out') from None
-                    self.bad[i] = str(error)
+                    self.bad.append(str(error))
                     continue
+                good.append(i)
                 self._measure(i, image)
                 used += image.nbytes
                 if used > memory:
                     self.in_memory = False
                     self._kept.clear()
                 elif self.in_memory:
-                    self._kept[i] = image
+                    self._kept.append(image)
+        if self.bad:
+            self.dataset = Subset(dataset, good)
+            self._moments, self._pixels = self._moments[good], self._pixels[good]
 
     def _measure(self, i, image):
         pixels = image.reshape(-1, 3).astype('i8')
@@ -61,8 +68,9 @@ class Store:
 
     def image(self, i):
         """(H, W, 3) uint8 RGB, at least ``size`` large."""
-        kept = self._kept.get(i)
-        return resize_to_cover(self.dataset.image(i), self.size) if kept is None else kept
+        if i < len(self._kept):
+            return self._kept[i]
+        return resize_to_cover(self.dataset.image(i), self.size)
 
     def mean_std(self, indices):
         """Mean and standard deviation per channel over the pixels of some images, in [0, 1].

@@ -7,6 +7,20 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from chainer_abn.errors import InputError
 
 
+def folds_of(dataset, k, seed):
+    """:func:`k_folds` of a data set, or with ``k`` 0 its own split as the only fold.
+
+    Raises:
+        InputError: also when a part of the split has no image.
+    """
+    if k:
+        return k_folds(dataset.labels, dataset.classes, k, seed)
+    for name, part in zip(('training', 'test'), dataset.split, strict=True):
+        if not len(part):
+            raise InputError(f'the {name} part of the data set has no image')
+    return [tuple(dataset.split)]
+
+
 def k_folds(labels, classes, k, seed):
     """Stratified folds, shuffled by ``seed``.
 

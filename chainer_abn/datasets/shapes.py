@@ -128,7 +128,7 @@ def draw(label, rng):
     for _ in range(rng.integers(3, 7)):
         scene = paint(scene, _clutter(place, rng), rng.uniform(0, 1, 3), 0.2 * _texture(rng) - 0.1)
 
-    radius = rng.uniform(6, 10)
+    radius = rng.uniform(5, 9)
     body = _CLASSES[CLASSES[label]](*place(radius, radius * 0.8, _TILT))
     colour = rng.uniform(0.3, 1, 3)
     colour += 0.95 - colour.max()               # brighter than the background, of any hue

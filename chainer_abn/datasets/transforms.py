@@ -2,6 +2,7 @@
 
 Images are (H, W, 3) uint8 RGB until the batch is made; sizes are (height, width) in pixels.
 """
+import chainer
 import numpy
 from PIL import Image
 
@@ -73,7 +74,7 @@ class CenterCrop:
         return crop(image, top, left, self.size)
 
 
-class Normalize:
+class Normalize(chainer.dataset.Converter):
     """Chainer converter: a list of (image, label) -> x (B, 3, H, W) float32, t (B,) int32.
 
     x = (image / 255 - mean) / std, per channel. An example that is an exception (a worker could

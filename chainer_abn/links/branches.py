@@ -44,6 +44,16 @@ class AttentionBranch(chainer.Chain):
             self.conv_map = conv(n_class, 1, 3)
             self.bn_map = batch_norm(1)
 
+    def start_positive(self):
+        """Make the map start as an increasing function of the class evidence: |W| of its 3x3 conv.
+
+        Nothing in the loss says whether attended places are high or low in the map, so with the
+        signs of W left to chance a short training may end with the object dark, or high for some
+        classes and low for others.
+        """
+        weight = self.conv_map.W.array
+        weight[...] = abs(weight)
+
     def forward(self, g):
         a = F.relu(self.bn_class(self.conv_class(self.bn(self.stage(g)))))
         attention = F.sigmoid(self.bn_map(self.conv_map(a)))

@@ -17,12 +17,13 @@ class Settings:
     schedule: str
     milestones: tuple = ()
     pad: int = 0
+    positive_map: bool = True
     mean: tuple | None = None
     std: tuple | None = None
 
 
 # Official code: CIFAR recipe with the ResNet batch size, mean and std for both sets.
-CIFAR = Settings('resnet110', 128, 300, 0.1, 1e-4, 'multistep', (150, 225), pad=4,
+CIFAR = Settings('resnet110', 128, 300, 0.1, 1e-4, 'multistep', (150, 225), pad=4, positive_map=False,
                  mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
 SETTINGS = {

@@ -1,0 +1,137 @@
+"""What happens around the iterations: validation, reports, keeping the best network."""
+import time
+
+import chainer
+import numpy
+from chainer.training import extension, extensions
+
+from chainer_abn.progress import Progress
+from chainer_abn.training import checkpoint, confusion
+
+
+class TimedUpdater(chainer.training.StandardUpdater):
+    """Counts the images it trained on and the seconds that took, validation left out."""
+
+    images = 0
+    seconds = 0.0
+
+    def update(self):
+        started = time.perf_counter()
+        super().update()
+        self.seconds += time.perf_counter() - started
+        self.images += self.get_iterator('main').batch_size
+
+
+class Validation(extensions.Evaluator):
+    """Chainer's evaluator with means over images, not over batches (the last one is smaller).
+
+    Attributes:
+        truth, predicted: (n,) int arrays of the last evaluation.
+    """
+
+    def evaluate(self):
+        iterator, classifier = self.get_iterator('main'), self.get_target('main')
+        iterator.reset()
+        summary = chainer.reporter.DictSummary()
+        truth, predicted = [], []
+        with Progress('validation', len(iterator.dataset), 'images') as progress:
+            for batch in iterator:
+                x, t = self.converter(batch, self.device)
+                observation = {}
+                with chainer.reporter.report_scope(observation), chainer.no_backprop_mode():
+                    classifier(x, t)
+                summary.add({name: (value, len(t)) for name, value in observation.items()})
+                truth.append(chainer.cuda.to_cpu(t))
+                predicted.append(chainer.cuda.to_cpu(classifier.logits.argmax(axis=1)))
+                progress.update(sum(map(len, truth)))
+        self.truth, self.predicted = numpy.concatenate(truth), numpy.concatenate(predicted)
+        return summary.compute_mean()
+
+
+class KeepBest(extension.Extension):
+    """Saves the network and its confusion matrix whenever the validation accuracy is a new best.
+
+    Of equal epochs the first is kept.
+
+    Args:
+        validation (Validation)
+        run (RunFolder)
+        fold (int)
+        config (dict): for the network's file.
+    """
+
+    trigger = 1, 'epoch'
+    priority = extension.PRIORITY_READER
+    name = 'KeepBest'
+
+    def __init__(self, validation, run, fold, config):
+        self.validation, self.run, self.fold, self.config = validation, run, fold, config
+        self.accuracy, self.epoch = -1.0, 0
+
+    def __call__(self, trainer):
+        accuracy = float(trainer.observation['validation/main/accuracy'])
+        if accuracy > self.accuracy:
+            self.accuracy, self.epoch = accuracy, trainer.updater.epoch
+            network = trainer.updater.get_optimizer('main').target.network
+            checkpoint.save(self.run.best_network(self.fold), network, self.config)
+            confusion.save(self.run.matrix(self.fold), self.validation.truth,
+                           self.validation.predicted, self.config['classes'])
+
+    def serialize(self, serializer):
+        self.accuracy = float(serializer('accuracy', self.accuracy))
+        self.epoch = int(serializer('epoch', self.epoch))
+
+
+class ProgressLine(extension.Extension):
+    """One line: epoch, share, images per second, time left."""
+
+    trigger = 1, 'iteration'
+    # before validation, which has a line of its own
+    priority = extension.PRIORITY_WRITER + 1
+    name = 'ProgressLine'
+
+    def __init__(self, title, epochs, n_images):
+        self.title, self.epochs, self.n_images = title, epochs, n_images
+        self.line = None
+
+    def initialize(self, trainer):
+        self.line = Progress(self.title, self.epochs, 'images', self.n_images)
+
+    def __call__(self, trainer):
+        updater = trainer.updater
+        self.line.update(updater.epoch_detail, f'  epoch {updater.epoch + 1}/{self.epochs}')
+        if updater.is_new_epoch:
+            self.line.clear()
+
+    def finalize(self):
+        if self.line:
+            self.line.clear()
+
+
+class WithoutEscapes:
+    """A stream for Chainer's PrintReport, which erases the terminal below each line it prints."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        self.stream.write(text.replace('\033[J', ''))
+
+    def flush(self):
+        self.stream.flush()
+
+
+class Snapshot(extension.Extension):
+    """Saves the state of the training each epoch, so that a cut run can go on."""
+
+    trigger = 1, 'epoch'
+    priority = -100             # after everything that has a state
+    name = 'Snapshot'
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, trainer):
+        state = chainer.serializers.DictionarySerializer()
+        trainer.serialize(state)
+        checkpoint.write_npz(self.path, state.target)

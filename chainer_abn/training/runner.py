@@ -1,0 +1,81 @@
+"""Folds, one after the other."""
+import random
+
+import chainer
+import numpy
+
+from chainer_abn import links
+from chainer_abn.datasets.examples import Examples
+from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize
+from chainer_abn.training import checkpoint
+from chainer_abn.training.classifier import ABNClassifier
+from chainer_abn.training.trainer import make_iterator, make_trainer
+
+
+def train_fold(run, fold, store, split, config, options, device):
+    """Train one fold from a fresh network, or from where it was cut, and leave its files.
+
+    Args:
+        run (RunFolder)
+        fold (int): from 1.
+        store (Store): of all images.
+        split: (train, validation) index arrays.
+        config (dict): of the fold's network files; ``mean`` and ``std`` are the fold's.
+        options: the run's settings, as attributes.
+        device (chainer.backend.Device)
+
+    Returns:
+        dict: the fold's row of ``summary.json``.
+    """
+    seed_everything(options.seed, fold, device)
+    network = links.build(config['arch'], len(config['classes']), config['variant'],
+                          config['attention'], config['in_channels'])
+    if options.positive_map and config['variant'] == 'abn':
+        network.attention_branch.start_positive()
+    classifier = ABNClassifier(network)
+    classifier.to_device(device)
+
+    seed = int(numpy.random.SeedSequence((options.seed, fold)).generate_state(1)[0])
+    augment = Augment(options.image_size, options.pad, options.flip, options.rotate)
+    train = Examples(store, split[0], augment, seed)
+    validation = Examples(store, split[1], CenterCrop(options.image_size))
+    iterators = (make_iterator(train, options.batchsize, options.workers, True, seed),
+                 make_iterator(validation, options.batchsize, options.workers, False))
+    converter = Normalize(config['mean'], config['std'])
+    trainer = make_trainer(
+        classifier, iterators, converter, device, options, run, fold, config)
+    if run.snapshot(fold).exists():
+        state = checkpoint.read_npz(run.snapshot(fold))
+        chainer.serializers.NpzDeserializer(state).load(trainer)
+    trainer.run(show_loop_exception_msg=False)
+
+    checkpoint.save(run.last_network(fold), network, config)
+    row = summary_row(trainer, fold)
+    run.add_summary(row)
+    run.snapshot(fold).unlink(missing_ok=True)
+    return row
+
+
+def summary_row(trainer, fold):
+    """Accuracies and loss are of the perception branch and on the validation images."""
+    best, updater = trainer.get_extension('KeepBest'), trainer.updater
+    log = trainer.get_extension('LogReport').log
+    at_best = next(entry for entry in log if entry['epoch'] == best.epoch)
+    return {
+        'fold': fold,
+        'best_epoch': best.epoch,
+        'best_accuracy': at_best['validation/main/accuracy'],
+        'last_accuracy': log[-1]['validation/main/accuracy'],
+        'top5_accuracy': at_best.get('validation/main/top5_accuracy'),
+        'loss': at_best['validation/main/loss'],
+        'images_per_second': round(updater.images / updater.seconds, 1) if updater.seconds else None,
+    }
+
+
+def seed_everything(seed, fold, device):
+    """Every fold starts from random states of its own, whichever folds were run before it."""
+    words = numpy.random.SeedSequence((seed, fold)).generate_state(4)
+    numpy.random.seed(words)
+    random.seed(int(words[0]))
+    if device.xp is not numpy:
+        device.xp.random.seed(int(words[0]))

@@ -1,0 +1,77 @@
+"""One fold's trainer: optimizer, schedule and extensions put together."""
+import sys
+
+import chainer
+import matplotlib
+from chainer.training import extensions
+
+from chainer_abn.datasets.examples import EpochOrder
+from chainer_abn.training.extensions import (
+    KeepBest,
+    ProgressLine,
+    Snapshot,
+    TimedUpdater,
+    Validation,
+    WithoutEscapes,
+)
+from chainer_abn.training.schedule import Schedule
+
+matplotlib.use('Agg')           # PlotReport draws through pyplot, which would look for a display
+
+TERMS = 'loss', 'perception_loss', 'attention_loss'
+ACCURACIES = 'accuracy', 'attention_accuracy', 'top5_accuracy'
+
+
+def make_optimizer(classifier, options):
+    """SGD with momentum (or Nesterov's) and weight decay on every parameter."""
+    kind = chainer.optimizers.NesterovAG if options.nesterov else chainer.optimizers.MomentumSGD
+    optimizer = kind(lr=options.lr, momentum=options.momentum).setup(classifier)
+    if options.weight_decay:
+        optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(options.weight_decay))
+    return optimizer
+
+
+def make_iterator(examples, batchsize, workers, train, seed=0):
+    """Chainer's serial iterator, or its multiprocess one where there are worker processes."""
+    order = {'order_sampler': EpochOrder(seed)} if train else {'shuffle': False}
+    if workers == 0:
+        return chainer.iterators.SerialIterator(examples, batchsize, repeat=train, **order)
+    return chainer.iterators.MultiprocessIterator(
+        examples, batchsize, repeat=train, n_processes=workers, n_prefetch=2,
+        dataset_timeout=None, **order)
+
+
+def make_trainer(classifier, iterators, converter, device, options, run, fold, config):
+    """The trainer of a fold.
+
+    Args:
+        classifier (ABNClassifier)
+        iterators: of the training and of the validation examples.
+        converter (Normalize)
+        device (chainer.backend.Device)
+        options: the run's settings, as attributes.
+        run (RunFolder)
+        fold (int)
+        config (dict): for the network files.
+    """
+    train, validation = iterators
+    updater = TimedUpdater(train, make_optimizer(classifier, options), converter, device)
+    trainer = chainer.training.Trainer(updater, (options.epoch, 'epoch'), out=str(run.root))
+    validation = Validation(validation, classifier, converter, device)
+    trainer.extend(validation, name='validation')
+    trainer.extend(extensions.observe_lr(), trigger=(1, 'epoch'))
+    trainer.extend(Schedule(options.lr, options.epoch, options.schedule, options.milestones,
+                            options.gamma, options.warmup))
+    trainer.extend(extensions.LogReport(filename=str(run.log(fold).relative_to(run.root))))
+    trainer.extend(extensions.PrintReport(
+        ['epoch', 'lr', 'main/loss', 'main/accuracy', 'validation/main/loss',
+         'validation/main/accuracy', 'elapsed_time'], out=WithoutEscapes(sys.stdout)),
+        trigger=(1, 'epoch'))
+    for name, terms in ('loss', TERMS), ('accuracy', ACCURACIES):
+        trainer.extend(extensions.PlotReport(
+            [f'{part}main/{term}' for part in ('', 'validation/') for term in terms], 'epoch',
+            filename=run.curve(name, fold).name), name=f'plot_{name}')
+    trainer.extend(KeepBest(validation, run, fold, config))
+    trainer.extend(ProgressLine(f'fold {fold}', options.epoch, len(train.dataset)))
+    trainer.extend(Snapshot(run.snapshot(fold)))
+    return trainer

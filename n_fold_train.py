@@ -1,0 +1,269 @@
+"""Train an Attention Branch Network with k-fold cross-validation.
+
+    python n_fold_train.py --dataset FOLDER --arch resnet18 --kfold 4 --epoch 20
+    python n_fold_train.py --resume result/2026-01-31-12-00-00
+
+README.md tells the settings and what a run leaves in its folder.
+"""
+import argparse
+import math
+import os
+import shlex
+import sys
+
+from chainer_abn import runtime
+from chainer_abn.datasets import NAMES, open_dataset
+from chainer_abn.datasets.examples import Store
+from chainer_abn.datasets.folds import digest, folds_of
+from chainer_abn.datasets.transforms import MIN_SIDE
+from chainer_abn.errors import ArgumentParser, InputError, Terminated, run_program
+from chainer_abn.functions import MECHANISMS
+from chainer_abn.links import VARIANTS
+from chainer_abn.links.build import architecture
+from chainer_abn.runtime.devices import choose_device, describe
+from chainer_abn.training.run_folder import RunFolder
+from chainer_abn.training.runner import train_fold
+from chainer_abn.training.schedule import SCHEDULES
+from chainer_abn.training.settings import settings_of
+
+PROGRAM = 'n_fold_train.py'
+
+
+def main():
+    options, run, old_config = read_command_line(sys.argv[1:])
+    device = choose_device(options.gpu)
+    store = open_store(options)
+    folds = folds_of(store.dataset, options.kfold, options.seed)
+    chosen = options.folds or range(1, len(folds) + 1)
+    check_sizes(options, folds)
+    configs = [network_config(options, store, fold, split[0]) for fold, split in enumerate(folds, 1)]
+    config = run_config(options, configs, digest(folds, store.dataset.labels), device)
+    if run is None:
+        run = RunFolder.create(options.out, config)
+    elif config['folds_digest'] != old_config['folds_digest']:
+        raise InputError(f'--resume {run.root}: {options.dataset} does not hold the images any more '
+                         'that the run was started with')
+    print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
+          f'{len(configs[0]["classes"])} classes, {config["device"]}; writing to {run.root}')
+    try:
+        for fold in chosen:
+            if fold in run.finished_folds():
+                continue
+            print(f'\nfold {fold} of {len(folds)}: {len(folds[fold - 1][0])} training, '
+                  f'{len(folds[fold - 1][1])} validation images', flush=True)
+            train_fold(run, fold, store, folds[fold - 1], configs[fold - 1], options, device)
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise type(stop)(f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}')
+    print_summary(run)
+
+
+def read_command_line(argv):
+    """The options with every default filled in; for a resumed run its folder and config too."""
+    parser = make_parser()
+    given = parser.parse_args(argv)
+    if given.resume is None:
+        return resolve(given), None, None
+    run, config = RunFolder.open(given.resume)
+    taken = {'resume', 'gpu', 'workers'}
+    for name, value in vars(given).items():
+        if value is not None and name not in taken:
+            flag = '--' + name.replace('_', '-')
+            raise InputError(f'{flag}: --resume takes its settings from {given.resume}; leave it out')
+    options = argparse.Namespace(**config['arguments'])
+    for name in 'gpu', 'workers':
+        if getattr(given, name) is not None:
+            setattr(options, name, getattr(given, name))
+    return options, run, config
+
+
+def make_parser():
+    parser = ArgumentParser(
+        prog=PROGRAM, description='Train an Attention Branch Network with k-fold cross-validation.',
+        epilog='Defaults that are not told here depend on the data set: see README.md.')
+    data = parser.add_argument_group('data')
+    data.add_argument('--dataset', help=f'a folder of class folders, or {", ".join(NAMES)}')
+    data.add_argument('--data-dir', help='where the files of a named data set are (default: a cache)')
+    data.add_argument('--n-images', type=int, help='take (shapes: generate) so many images')
+    data.add_argument('--skip-bad', action='store_true', default=None,
+                      help='leave out images that cannot be read')
+    data.add_argument('--image-size', type=size, metavar='S|HxW', help='of the network\'s input, px')
+    data.add_argument('--resize', type=size, metavar='S|HxW',
+                      help='size that images are made to cover before they are cropped')
+    data.add_argument('--pad', type=int, help='black pixels around the image before a random crop')
+    data.add_argument('--flip', action=argparse.BooleanOptionalAction, help='random mirroring')
+    data.add_argument('--rotate', type=float, metavar='DEG', help='largest random angle (default 0)')
+    data.add_argument('--mean', type=three, metavar='R,G,B',
+                      help='of the pixels, in [0, 1] (default: measured on each training fold)')
+    data.add_argument('--std', type=three, metavar='R,G,B', help='likewise')
+    data.add_argument('--workers', type=int,
+                      help='processes that read images (default: 0 if all fit in memory)')
+
+    network = parser.add_argument_group('network')
+    network.add_argument('--arch', '-a', help='such as resnet20 (CIFAR style) or resnet50')
+    network.add_argument('--variant', choices=VARIANTS, help='default abn')
+    network.add_argument('--attention', choices=MECHANISMS, help='default residual')
+    network.add_argument('--positive-map', action=argparse.BooleanOptionalAction,
+                         help='start the attention map as an increasing function of the evidence')
+
+    training = parser.add_argument_group('training')
+    training.add_argument('--kfold', '-k', type=int,
+                          help='number of folds (default 4); 0: the data set\'s own split')
+    training.add_argument('--folds', type=fold_list, metavar='I,J', help='train these folds only')
+    training.add_argument('--epoch', '-e', type=int)
+    training.add_argument('--batchsize', '-b', type=int)
+    training.add_argument('--lr', type=float)
+    training.add_argument('--momentum', type=float, help='default 0.9')
+    training.add_argument('--nesterov', action='store_true', default=None)
+    training.add_argument('--weight-decay', type=float)
+    training.add_argument('--schedule', choices=SCHEDULES)
+    training.add_argument('--milestones', type=epoch_list, metavar='E,F',
+                          help='epochs at which multistep multiplies the rate by --gamma')
+    training.add_argument('--gamma', type=float, help='default 0.1')
+    training.add_argument('--warmup', type=float, help='epochs of linear rise (default 0)')
+    training.add_argument('--seed', type=int, help='fixes everything (default 402)')
+    training.add_argument('--gpu', '-g', type=int,
+                          help='number of the GPU, -1: CPU (default: the first GPU if there is one)')
+    training.add_argument('--out', help='folder of the results (default result/<date-time>)')
+    training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
+    return parser
+
+
+def resolve(options):
+    """Fill in the defaults and refuse values that make no sense."""
+    if options.dataset is None:
+        raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
+    row = settings_of(options.dataset)
+    schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
+    epoch = row.epoch if options.epoch is None else options.epoch
+    defaults = {
+        'skip_bad': False, 'flip': True, 'rotate': 0.0, 'pad': row.pad,
+        'mean': row.mean, 'std': row.std,
+        'arch': row.arch, 'variant': 'abn', 'attention': 'residual',
+        'positive_map': row.positive_map,
+        'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
+        'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
+        # a shorter or longer run has its milestones at the same shares of it
+        'milestones': [round(m * epoch / row.epoch) for m in row.milestones],
+    }
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.schedule, options.epoch = schedule, epoch
+
+    native = architecture(options.arch).image_size
+    options.image_size = options.image_size or [native, native]
+    # ImageNet's 256 -> 224; a data set of one size with padding is cropped as it is
+    options.resize = options.resize or (
+        options.image_size if options.pad else [round(s * 256 / 224) for s in options.image_size])
+
+    for name, at_least in (('batchsize', 1), ('epoch', 1), ('kfold', 0), ('seed', 0), ('pad', 0),
+                           ('momentum', 0), ('weight_decay', 0), ('warmup', 0), ('rotate', 0),
+                           ('workers', 0), ('gamma', 0), ('lr', 0)):
+        value = getattr(options, name)
+        if value is not None and not (value >= at_least and math.isfinite(value)):
+            raise InputError(f'--{name.replace("_", "-")} {value}: must be at least {at_least}')
+    if options.kfold == 1:
+        raise InputError('--kfold 1: use at least 2, or 0 for the data set\'s own train / test split')
+    if options.lr == 0:
+        raise InputError('--lr 0: must be more than 0')
+    if options.seed >= 2 ** 32:
+        raise InputError(f'--seed {options.seed}: must be below 2^32')
+    if min(options.image_size) < MIN_SIDE:
+        raise InputError(f'--image-size {options.image_size}: must be at least {MIN_SIDE} px')
+    if any(r + 2 * options.pad < s for r, s in zip(options.resize, options.image_size, strict=True)):
+        raise InputError('--resize: smaller than --image-size')
+    if options.std and min(options.std) <= 0:
+        raise InputError('--std: must be more than 0')
+    if options.folds and max(options.folds) > max(options.kfold, 1):
+        raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
+    return options
+
+
+def open_store(options):
+    """The data set, every image of it read once; what was left out is told."""
+    dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
+                           options.seed)
+    ignored = getattr(dataset, 'ignored', [])
+    if ignored:
+        print(f'{len(ignored)} files that are no images were left out, such as {ignored[0]}',
+              file=sys.stderr)
+    store = Store(dataset, options.resize, options.skip_bad)
+    if store.bad:
+        print(f'--skip-bad left out {len(store.bad)} of {len(dataset)} images:',
+              *store.bad, sep='\n  ', file=sys.stderr)
+    if options.workers is None:
+        options.workers = 0 if store.in_memory else os.cpu_count()
+    return store
+
+
+def check_sizes(options, folds):
+    smallest = min(len(train) for train, _ in folds)
+    if options.batchsize > smallest:
+        raise InputError(f'--batchsize {options.batchsize}: more than the {smallest} training images '
+                         'of a fold')
+
+
+def network_config(options, store, fold, train):
+    """What the network files of a fold carry: enough to rebuild it and to feed it."""
+    mean, std = store.mean_std(train)
+    return {
+        'program': 'chainer_abn', 'version': runtime.versions()['chainer_abn'],
+        'arch': options.arch, 'variant': options.variant, 'attention': options.attention,
+        'in_channels': 3, 'classes': list(store.dataset.classes),
+        'image_size': list(options.image_size), 'resize': list(options.resize),
+        'mean': list(options.mean or mean), 'std': list(options.std or std),
+        'kfold': options.kfold, 'fold': fold, 'seed': options.seed,
+    }
+
+
+def run_config(options, configs, folds_digest, device):
+    """The content of ``config.json``; ``mean`` and ``std`` at the top are averages over the folds."""
+    shared = {name: value for name, value in configs[0].items() if name not in ('fold', 'mean', 'std')}
+    average = {name: [sum(channel) / len(configs) for channel in zip(*(c[name] for c in configs))]
+               for name in ('mean', 'std')}
+    return {
+        **shared, **average,
+        'folds': [{name: c[name] for name in ('fold', 'mean', 'std')} for c in configs],
+        'folds_digest': folds_digest,
+        'arguments': vars(options), 'command': shlex.join([PROGRAM, *sys.argv[1:]]),
+        'versions': runtime.versions(), 'device': describe(device),
+    }
+
+
+def print_summary(run):
+    rows = run.finished_folds()
+    summary = run.add_summary(rows[min(rows)])
+    print('\nfold  best accuracy  (epoch)  last accuracy')
+    for fold, row in rows.items():
+        print(f'{fold:4}  {row["best_accuracy"]:13.4f}  ({row["best_epoch"]:5})  '
+              f'{row["last_accuracy"]:13.4f}')
+    print(f'mean  {summary["mean_accuracy"]:13.4f} ± {summary["std_accuracy"]:.4f} '
+          f'over {len(rows)} folds; everything is in {run.root}')
+
+
+def size(text):
+    """'128' or '96x128' (height x width) -> [height, width]."""
+    sides = [int(side) for side in text.lower().split('x')]
+    if len(sides) > 2:
+        raise ValueError
+    return sides if len(sides) == 2 else sides * 2
+
+
+def three(text):
+    red, green, blue = (float(value) for value in text.split(','))
+    return [red, green, blue]
+
+
+def epoch_list(text):
+    return sorted(int(epoch) for epoch in text.split(','))
+
+
+def fold_list(text):
+    folds = sorted({int(fold) for fold in text.split(',')})
+    if folds[0] < 1:
+        raise ValueError
+    return folds
+
+
+if __name__ == '__main__':
+    run_program(main, PROGRAM)
