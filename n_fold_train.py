@@ -53,7 +53,8 @@ def main():
                   f'{len(folds[fold - 1][1])} validation images', flush=True)
             train_fold(run, fold, store, folds[fold - 1], configs[fold - 1], options, device)
     except (KeyboardInterrupt, Terminated) as stop:
-        raise type(stop)(f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}')
+        how = f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
+        raise type(stop)(how) from None
     print_summary(run)
 
 
@@ -219,7 +220,8 @@ def network_config(options, store, fold, train):
 def run_config(options, configs, folds_digest, device):
     """The content of ``config.json``; ``mean`` and ``std`` at the top are averages over the folds."""
     shared = {name: value for name, value in configs[0].items() if name not in ('fold', 'mean', 'std')}
-    average = {name: [sum(channel) / len(configs) for channel in zip(*(c[name] for c in configs))]
+    average = {name: [sum(channel) / len(configs) for channel in zip(*(c[name] for c in configs),
+                                                                     strict=True)]
                for name in ('mean', 'std')}
     return {
         **shared, **average,

@@ -6,5 +6,6 @@ from chainer_abn import runtime
 
 runtime.prepare()
 
-from chainer_abn.version import __version__
 from chainer_abn.links import build
+from chainer_abn.training.checkpoint import load
+from chainer_abn.version import __version__

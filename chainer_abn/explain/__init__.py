@@ -1,8 +1,10 @@
-"""Where a network looks: one file per method, each a function ``net, x -> maps, logits``.
+"""Where a network looks: one module per method.
 
-A method takes images x (B, C, H, W), normalised, and gives its maps (B, h, w) float32 in [0, 1] and
-the prediction's logits (B, K). ``METHODS`` maps the names of ``visualize.py --method`` to them.
+A method has ``check(net)``, which raises InputError where it does not apply, and ``maps(net, x)``:
+x (B, C, H, W) float32, normalised, on the network's device -> maps (B, h, w) float32 and the
+prediction's logits (B, K) float32, both NumPy arrays.
 """
-from chainer_abn.explain.attention import attention
+from chainer_abn.explain import attention
 
+# the names of ``visualize.py --method``
 METHODS = {'attention': attention}

@@ -1,24 +1,16 @@
+"""The attention map of an ABN, as its own forward pass makes it (paper, Figure 2); in (0, 1)."""
 import chainer
 
 from chainer_abn.errors import InputError
 
 
-def attention(net, x):
-    """The attention map of an ABN, as its own forward pass makes it (paper, Figure 2).
+def check(net):
+    if not hasattr(net, 'attention_branch'):
+        raise InputError('attention: the network has no attention branch (it is a baseline or CAM '
+                         'variant)')
 
-    Args:
-        net: an ABN.
-        x: (B, C, H, W) float32.
 
-    Returns:
-        maps (B, h, w) float32 in (0, 1), logits (B, K) float32.
-
-    Raises:
-        InputError: the network has no attention branch.
-    """
+def maps(net, x):
     with chainer.using_config('train', False), chainer.no_backprop_mode():
-        output = net(x)
-    if output.attention is None:
-        raise InputError('the network has no attention map: it is a baseline or CAM variant')
-    return (chainer.cuda.to_cpu(output.attention.array)[:, 0],
-            chainer.cuda.to_cpu(output.logits.array))
+        _, logits, attention = net(x)
+    return chainer.cuda.to_cpu(attention.array)[:, 0], chainer.cuda.to_cpu(logits.array)

@@ -12,6 +12,12 @@ INTERPOLATIONS = {
 }
 
 
+def check_colormap(name):
+    """Raises InputError unless matplotlib has a colormap of this name."""
+    if name not in matplotlib.colormaps:
+        raise InputError(f'--colormap {name}: matplotlib has no such colormap')
+
+
 def resize_map(values, size, interpolation='bilinear'):
     """Scale a map to the size of an image.
 
@@ -46,8 +52,7 @@ def overlay(image, values, alpha=0.5, colormap='jet', interpolation='bilinear'):
     Raises:
         InputError: no such colormap.
     """
-    if colormap not in matplotlib.colormaps:
-        raise InputError(f'--colormap {colormap}: matplotlib has no such colormap')
+    check_colormap(colormap)
     values = resize_map(values, image.shape[:2], interpolation)
     values = (values - values.min()) / max(numpy.ptp(values), 1e-12)
     colours = matplotlib.colormaps[colormap](values)[..., :3] * 255

@@ -12,6 +12,7 @@ from chainer_abn.errors import InputError
 from chainer_abn.links import build
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
+NEEDED = 'image_size', 'resize', 'mean', 'std'  # besides what rebuilds the network
 
 
 def save(path, net, config):
@@ -20,9 +21,9 @@ def save(path, net, config):
     Args:
         path: of the file.
         net: made by :func:`chainer_abn.build`.
-        config (dict): JSON values; ``arch``, ``variant``, ``attention``, ``in_channels`` and
-            ``classes`` rebuild the network, ``mean``, ``std``, ``size`` and ``resize`` say what
-            images it takes.
+        config (dict): JSON values. ``arch``, ``variant``, ``attention``, ``in_channels`` and
+            ``classes`` rebuild the network; ``image_size`` and ``resize`` ([height, width] in
+            pixels), ``mean`` and ``std`` (per channel, in [0, 1]) say what images it takes.
     """
     arrays = chainer.serializers.DictionarySerializer()
     net.serialize(arrays)
@@ -46,8 +47,9 @@ def load(path):
         config = json.loads(str(arrays.pop(CONFIG)))
         net = build(config['arch'], len(config['classes']), config['variant'],
                     config['attention'], config['in_channels'])
+        [config[name] for name in NEEDED]
     except (KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f'{path}: not a network of chainer_abn (it holds no config)') from None
+        raise InputError(f'{path}: not a network of chainer_abn (its config is missing or incomplete)') from None
     except InputError as error:
         raise InputError(f'{path}: {error}') from None
     expected = chainer.serializers.DictionarySerializer()

@@ -1,6 +1,6 @@
 """One file per family: each parses its names and declares its networks as data."""
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import chainer
 
