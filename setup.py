@@ -25,8 +25,8 @@ setup(
         'scikit-learn>=1.4',
     ],
     extras_require={
-        # chainer.testing and chainer.gradient_check import pkg_resources
-        'test': ['pytest>=8', 'ruff', 'setuptools<81'],
+        # chainer.gradient_check imports pkg_resources (setuptools); onnx: the remedies for onnx_chainer
+        'test': ['onnx', 'pytest>=8', 'ruff', 'setuptools<81'],
         'cuda12': ['cupy-cuda12x[ctk]>=14', 'nvidia-cudnn-cu12>=9'],
         'cuda13': ['cupy-cuda13x[ctk]>=14', 'nvidia-cudnn-cu13>=9'],
         'torch': ['torch>=2.0'],

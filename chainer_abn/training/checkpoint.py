@@ -45,11 +45,12 @@ def load(path):
     arrays = read_npz(path)
     try:
         config = json.loads(str(arrays.pop(CONFIG)))
+        if not all(name in config for name in NEEDED):
+            raise KeyError
         net = build(config['arch'], len(config['classes']), config['variant'],
                     config['attention'], config['in_channels'])
-        [config[name] for name in NEEDED]
     except (KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f'{path}: not a network of chainer_abn (its config is missing or incomplete)') from None
+        raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     except InputError as error:
         raise InputError(f'{path}: {error}') from None
     expected = chainer.serializers.DictionarySerializer()

@@ -1,0 +1,99 @@
+"""Small archives in the official formats, byte for byte."""
+import dataclasses
+import hashlib
+import io
+import tarfile
+
+import numpy
+import pytest
+
+from chainer_abn.datasets import cifar, open_dataset
+from chainer_abn.errors import InputError
+
+
+def records(label_rows, seed=0):
+    rng = numpy.random.default_rng(seed)
+    return b''.join(bytes(labels) + rng.integers(0, 256, 3072).astype('u1').tobytes()
+                    for labels in label_rows)
+
+
+@pytest.fixture
+def cifar10(tmp_path):
+    folder = tmp_path / 'cifar-10-batches-bin'
+    folder.mkdir()
+    (folder / 'batches.meta.txt').write_text('\n'.join('abcdefghij') + '\n\n')
+    for i in range(1, 6):
+        (folder / f'data_batch_{i}.bin').write_bytes(records([[i], [0]], i))
+    (folder / 'test_batch.bin').write_bytes(records([[9], [8]], 9))
+    return folder
+
+
+def test_cifar10_records(cifar10):
+    dataset = open_dataset('cifar10', cifar10.parent)
+    assert dataset.classes == tuple('abcdefghij')
+    assert dataset.labels.tolist() == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+    raw = numpy.frombuffer((cifar10 / 'data_batch_3.bin').read_bytes(), 'u1')
+    image = dataset.image(4)
+    assert image.shape == (32, 32, 3)
+    # red, green, blue planes, row by row, behind one byte of label
+    assert image[2, 5].tolist() == [raw[1 + c * 1024 + 2 * 32 + 5] for c in range(3)]
+
+
+def test_cifar10_split_and_subset(cifar10):
+    dataset = open_dataset('cifar10', cifar10, with_split=True)
+    train, test = dataset.split
+    assert len(train) == 10 and dataset.labels[test].tolist() == [9, 8]
+
+
+def test_cifar100_takes_the_fine_label(tmp_path):
+    (tmp_path / 'fine_label_names.txt').write_text('\n'.join(f'c{i:02}' for i in range(100)))
+    (tmp_path / 'train.bin').write_bytes(records([[19, 99], [3, 0]]))
+    dataset = open_dataset('cifar100', tmp_path)
+    assert dataset.labels.tolist() == [99, 0] and len(dataset.classes) == 100
+
+
+def test_archive_is_read_and_its_digest_checked(cifar10, tmp_path, monkeypatch):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode='w:gz') as tar:
+        tar.add(cifar10, cifar10.name)
+    where = tmp_path / 'archives'
+    where.mkdir()
+    (where / 'cifar-10-binary.tar.gz').write_bytes(data.getvalue())
+    with pytest.raises(InputError, match='cifar-10-binary.tar.gz: the SHA-256 digest is wrong'):
+        open_dataset('cifar10', where)
+    right = hashlib.sha256(data.getvalue()).hexdigest()
+    source = dataclasses.replace(cifar.SOURCES['cifar10'], sha256=right)
+    monkeypatch.setitem(cifar.SOURCES, 'cifar10', source)
+    assert open_dataset('cifar10', where).labels.tolist() == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+
+
+def test_download_keeps_only_what_has_the_right_digest(tmp_path):
+    content = tmp_path / 'content'
+    content.write_bytes(b'x' * 3000)
+    target = tmp_path / 'cache/file'
+    with pytest.raises(InputError, match='digest of the download is wrong'):
+        cifar.download(content.as_uri(), target, 'no')
+    assert list(target.parent.iterdir()) == []
+    cifar.download(content.as_uri(), target, hashlib.sha256(b'x' * 3000).hexdigest())
+    assert target.read_bytes() == b'x' * 3000
+    with pytest.raises(InputError, match='cannot be downloaded .*--data-dir'):
+        cifar.download((tmp_path / 'gone').as_uri(), tmp_path / 'other', 'no')
+
+
+@pytest.mark.parametrize('data, message', [
+    (records([[1]])[:-7], 'data_batch_2.bin: 3066 bytes are no whole number of 3073-byte'),
+    (b'', 'data_batch_2.bin: 0 bytes'),
+    (records([[0], [10]]), 'data_batch_2.bin: label 10 in record 1'),
+    (None, 'data_batch_2.bin: No such file')])
+def test_broken_batches_are_named(cifar10, data, message):
+    path = cifar10 / 'data_batch_2.bin'
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        open_dataset('cifar10', cifar10)
+
+
+def test_empty_data_dir_says_where_the_archive_is(tmp_path):
+    with pytest.raises(InputError, match='neither cifar-10-binary.tar.gz nor .*https://'):
+        open_dataset('cifar10', tmp_path)

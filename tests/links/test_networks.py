@@ -1,0 +1,141 @@
+"""What holds for every network."""
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+
+from chainer_abn.errors import InputError
+from chainer_abn.functions import MECHANISMS
+from chainer_abn.links import VARIANTS, Output, build
+
+EVERY = [('abn', m) for m in MECHANISMS] + [(v, 'residual') for v in VARIANTS if v != 'abn']
+
+
+def batch(size=(20, 24), n=3, dtype='f', seed=0):
+    return numpy.random.default_rng(seed).standard_normal((n, 3, *size)).astype(dtype)
+
+
+def total_loss(output, t):
+    losses = [F.softmax_cross_entropy(logits, t)
+              for logits in (output.attention_logits, output.logits) if logits is not None]
+    return sum(losses)
+
+
+@pytest.mark.parametrize('variant, mechanism', EVERY)
+@pytest.mark.parametrize('arch', ['resnet8', 'resnet44', 'resnet18', 'resnet50'])
+def test_every_parameter_is_listed_once_and_gets_a_gradient(arch, variant, mechanism):
+    net = build(arch, 4, variant, mechanism)
+    parameters = list(net.params())
+    assert len({id(p) for p in parameters}) == len(parameters)
+    net.cleargrads()
+    total_loss(net(batch()), numpy.array([0, 3, 1], 'i')).backward()
+    missing = [name for name, p in net.namedparams() if p.grad is None]
+    assert missing == []
+    dead = [name for name, p in net.namedparams() if not p.grad.any()]
+    # without attention the loss does not depend on the map
+    map_only = ['/attention_branch/' + n for n in ('conv_map/W', 'bn_map/gamma', 'bn_map/beta')]
+    assert sorted(dead) == (sorted(map_only) if mechanism == 'none' else [])
+
+
+@pytest.mark.parametrize('variant, mechanism', EVERY)
+def test_the_triple(variant, mechanism):
+    output = build('resnet8', 5, variant, mechanism)(batch())
+    assert isinstance(output, Output)
+    assert output.logits.shape == (3, 5)
+    if variant == 'abn':
+        assert output.attention_logits.shape == (3, 5)
+        assert output.attention.shape == (3, 1, 10, 12)             # stride 2 once
+        assert (output.attention.array > 0).all() and (output.attention.array < 1).all()
+    else:
+        assert output.attention_logits is None and output.attention is None
+
+
+def test_abn_is_its_branches_put_together():
+    net = build('resnet8', 5, attention='multiply')
+    x = batch()
+    with chainer.using_config('train', False):
+        output = net(x)
+        g = net.feature_extractor(x)
+        attention_logits, attention = net.attention_branch(g)
+        logits = net.perception_branch(g * F.broadcast_to(attention, g.shape))
+    numpy.testing.assert_array_equal(output.attention.array, attention.array)
+    numpy.testing.assert_array_equal(output.attention_logits.array, attention_logits.array)
+    numpy.testing.assert_allclose(output.logits.array, logits.array, rtol=1e-5, atol=1e-6)
+
+
+def test_without_attention_the_perception_is_the_baseline():
+    net, baseline = build('resnet8', 5, attention='none'), build('resnet8', 5, 'baseline')
+    baseline.feature_extractor.copyparams(net.feature_extractor)
+    baseline.perception_branch.copyparams(net.perception_branch)
+    x = batch()
+    with chainer.using_config('train', False):
+        numpy.testing.assert_array_equal(net(x).logits.array, baseline(x).logits.array)
+
+
+def test_attention_branch_by_hand():
+    """The head on a constant map, layer by layer, with the statistics at rest (mean 0, variance 1)."""
+    net = build('resnet8', 2)
+    branch = net.attention_branch
+    branch.stage = F.identity
+    branch.conv_class.W.array[...] = 0
+    branch.conv_class.W.array[0, 0], branch.conv_class.W.array[1, 0] = 1, -1
+    branch.conv_score.W.array[...] = [[[[2]], [[0]]], [[[3]], [[5]]]]
+    branch.conv_map.W.array[...] = 0.1
+    g = numpy.zeros((1, 64, 3, 3), 'f')
+    g[0, 0] = 2
+    with chainer.using_config('train', False):
+        scores, attention = branch(g)
+    # a = relu(2), relu(-2) = 2, 0; the map sees 9, 6 or 4 cells of 0.1 * 2
+    numpy.testing.assert_allclose(scores.array, [[4, 6]], rtol=1e-4)
+    middle, edge, corner = (1 / (1 + numpy.exp(-0.2 * n)) for n in (9, 6, 4))
+    numpy.testing.assert_allclose(
+        attention.array[0, 0],
+        [[corner, edge, corner], [edge, middle, edge], [corner, edge, corner]], rtol=1e-4)
+
+
+def test_cam_keeps_the_resolution_of_the_last_stage():
+    x = batch((32, 32), 1)
+    last = {}
+    for variant in 'baseline', 'cam':
+        net = build('resnet8', 2, variant)
+        last[variant] = net.perception_branch.stage(net.feature_extractor(x)).shape
+    assert last == {'baseline': (1, 64, 8, 8), 'cam': (1, 64, 16, 16)}
+
+
+def test_start_positive_makes_the_map_grow_with_the_evidence():
+    branch = build('resnet8', 5).attention_branch
+    before = branch.conv_map.W.array.copy()
+    branch.start_positive()
+    numpy.testing.assert_array_equal(branch.conv_map.W.array, abs(before))
+
+
+def test_gradients_of_a_tiny_abn_by_finite_differences():
+    numpy.random.seed(0)
+    with chainer.using_config('dtype', numpy.float64):
+        net = build('resnet8', 3)
+    x, t = batch((16, 16), 2, 'd'), numpy.array([0, 2], 'i')
+    net.cleargrads()
+    total_loss(net(x), t).backward()
+    rng = numpy.random.default_rng(0)
+    eps = 1e-6
+    for name, p in net.namedparams():
+        index = tuple(rng.integers(0, s) for s in p.shape)
+        kept, losses = p.array[index], []
+        for step in eps, -eps:
+            p.array[index] = kept + step
+            losses.append(float(total_loss(net(x), t).array))
+        p.array[index] = kept
+        slope = (losses[0] - losses[1]) / (2 * eps)
+        assert p.grad[index] == pytest.approx(slope, rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ({'variant': 'abm'}, "variant 'abm'"), ({'attention': 'sum'}, "mechanism 'sum'"),
+    ({'n_class': 0}, 'n_class'), ({'in_channels': 0}, 'in_channels')])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        build(**{'arch': 'resnet8', 'n_class': 2, **arguments})
+
+
+def test_other_numbers_of_channels():
+    assert build('resnet8', 2, in_channels=1)(numpy.zeros((2, 1, 16, 16), 'f')).logits.shape == (2, 2)
