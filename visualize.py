@@ -67,7 +67,7 @@ def read_command_line(argv):
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='image files or folders of them')
     parser.add_argument('--model', required=True, help='a network file of n_fold_train.py (.npz)')
     parser.add_argument('--out', required=True, help='folder of the pictures')
-    parser.add_argument('--method', type=methods, default=['attention'], metavar='A,B',
+    parser.add_argument('--method', default='attention', metavar='A,B',
                         help=f'of {", ".join(METHODS)} (default attention)')
     parser.add_argument('--alpha', type=float, default=0.5,
                         help='weight of the map over the image, 0 to 1 (default 0.5)')
@@ -84,10 +84,11 @@ def read_command_line(argv):
     if options.batchsize < 1:
         raise InputError(f'--batchsize {options.batchsize}: must be at least 1')
     check_colormap(options.colormap)
+    options.method = method_names(options.method)
     return options
 
 
-def methods(text):
+def method_names(text):
     names = list(dict.fromkeys(text.split(',')))
     for name in names:
         if name not in METHODS:

@@ -1,15 +1,15 @@
 """Shared by all tests. The package comes first: it prepares Chainer."""
+import importlib.util
 import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
-import chainer_abn  # noqa: F401
-import numpy
 import pytest
-from PIL import Image
+from helpers import ROOT, write_class_folders
 
-ROOT = Path(__file__).parents[1]
+from chainer_abn.errors import run_program
 
 
 @pytest.fixture
@@ -22,18 +22,25 @@ def python():
     return run
 
 
-def write_class_folders(root, n_per_class=6, classes=('ant', 'bee'), size=(40, 32), seed=0):
-    """Class folders of small PNG files whose classes differ in colour."""
-    rng = numpy.random.default_rng(seed)
-    for label, name in enumerate(classes):
-        (root / name).mkdir(parents=True)
-        for i in range(n_per_class):
-            pixels = rng.integers(0, 80, (*size, 3))
-            pixels[..., label % 3] += 160
-            Image.fromarray(pixels.astype('u1')).save(root / name / f'{i}.png')
-    return root
-
-
 @pytest.fixture
 def class_folders(tmp_path):
     return write_class_folders(tmp_path / 'images')
+
+
+@pytest.fixture
+def script(capsys, monkeypatch):
+    """Runs one of the two programs in this process -> status, out, err (lists of lines)."""
+    def run(name, *arguments):
+        spec = importlib.util.spec_from_file_location(name, ROOT / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+        capsys.readouterr()
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as stopped:
+            run_program(module.main, module.PROGRAM)
+        signal.signal(signal.SIGTERM, handler)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=stopped.value.code or 0, out=out.splitlines(),
+                               err=err.splitlines())
+    return run

@@ -69,7 +69,8 @@ def write_npz(path, arrays):
     Raises:
         TypeError: an array is of objects and would have to be pickled.
     """
-    arrays = {name: numpy.asarray(array) for name, array in arrays.items()}
+    # sorted: Chainer keeps names in sets, whose order differs from process to process
+    arrays = {name: numpy.asarray(arrays[name]) for name in sorted(arrays)}
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f'{name} is no plain array')

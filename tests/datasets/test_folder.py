@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from conftest import write_class_folders
+from helpers import write_class_folders
 from PIL import Image
 
 from chainer_abn.datasets import open_dataset

@@ -1,0 +1,62 @@
+import io
+
+import chainer
+import numpy
+import pytest
+
+from chainer_abn import progress
+from chainer_abn.links import Output
+from chainer_abn.training import confusion
+from chainer_abn.training.classifier import ABNClassifier
+from chainer_abn.training.extensions import Validation, WithoutEscapes
+
+
+class Identity(chainer.Chain):
+    """x is the logits."""
+
+    def forward(self, x):
+        return Output(None, chainer.as_variable(x), None)
+
+
+def test_validation_is_a_mean_over_images_even_if_the_last_batch_is_smaller():
+    rng = numpy.random.default_rng(0)
+    x, t = rng.standard_normal((7, 3)).astype('f'), rng.integers(0, 3, 7).astype('i')
+    classifier = ABNClassifier(Identity())
+    iterator = chainer.iterators.SerialIterator(
+        list(zip(x, t, strict=True)), 4, repeat=False, shuffle=False)
+    validation = Validation(iterator, classifier, chainer.dataset.concat_examples)
+    validation.name = 'validation'
+    result = validation()
+    expected = chainer.functions.softmax_cross_entropy(x, t).array
+    assert result['validation/main/loss'] == pytest.approx(float(expected), rel=1e-6)
+    assert result['validation/main/accuracy'] == pytest.approx((x.argmax(1) == t).mean())
+    numpy.testing.assert_array_equal(validation.truth, t)
+    numpy.testing.assert_array_equal(validation.predicted, x.argmax(1))
+    assert validation() == result
+
+
+def test_confusion_matrix_has_every_class_and_rows_are_the_truth(tmp_path):
+    confusion.save(tmp_path / 'm', numpy.array([0, 0, 2]), numpy.array([0, 2, 2]), 'abcd')
+    assert numpy.load(tmp_path / 'm.npy').tolist() == [
+        [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    axes = confusion.draw(numpy.load(tmp_path / 'm.npy'), 'abcd').axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list('abcd')
+    assert (tmp_path / 'm.png').stat().st_size > 1000
+
+
+def test_escape_codes_are_kept_from_the_output():
+    stream = io.StringIO()
+    WithoutEscapes(stream).write('\033[Jepoch\n')
+    assert stream.getvalue() == 'epoch\n'
+
+
+def test_progress_tells_share_speed_and_time_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    stream = io.StringIO()
+    with progress.Progress('reading', 200, 'images', stream=stream) as line:
+        line.update(0)
+        now[0] = 20
+        line.update(50)
+    assert stream.getvalue() == 'reading [######                  ]  25%  2.5 images/s  1:00 left\n'
+    assert progress.clock(3725) == '1:02:05'
