@@ -71,6 +71,8 @@ def read_command_line(argv):
             flag = '--' + name.replace('_', '-')
             raise InputError(f'{flag}: --resume takes its settings from {given.resume}; leave it out')
     options = argparse.Namespace(**config['arguments'])
+    if set(vars(options)) != set(vars(given)):
+        raise InputError(f'--resume {given.resume}: its config.json is of another version of this program')
     for name in 'gpu', 'workers':
         if getattr(given, name) is not None:
             setattr(options, name, getattr(given, name))

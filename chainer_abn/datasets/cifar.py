@@ -134,9 +134,11 @@ def _read_member(archive, name):
 
 
 def sha256(path):
+    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(
-            hashlib, 'file_digest') else hashlib.sha256(file.read()).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def download(url, path, digest):

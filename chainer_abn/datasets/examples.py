@@ -3,13 +3,14 @@
 The order of the images and their random changes are functions of (seed, epoch) alone: they do not
 depend on the number of worker processes, and a resumed run needs nothing but the epoch.
 """
-import chainer
 import numpy
 
 from chainer_abn.datasets.subset import Subset
 from chainer_abn.datasets.transforms import resize_to_cover
 from chainer_abn.errors import InputError
 from chainer_abn.progress import Progress
+
+import chainer
 
 MEMORY = 2 << 30
 

@@ -2,9 +2,10 @@
 
 Images are (H, W, 3) uint8 RGB until the batch is made; sizes are (height, width) in pixels.
 """
-import chainer
 import numpy
 from PIL import Image
+
+import chainer
 
 MAX_ASPECT = 8          # an image longer than this is squeezed, or one could fill the memory
 MIN_SIDE = 16           # the smallest input of every network

@@ -1,7 +1,7 @@
 """The attention map of an ABN, as its own forward pass makes it (paper, Figure 2); in (0, 1)."""
-import chainer
-
 from chainer_abn.errors import InputError
+
+import chainer
 
 
 def check(net):

@@ -1,8 +1,8 @@
 """The attention mechanism: how the attention map M acts on the features g (paper, section 3.3)."""
+from chainer_abn.errors import InputError
+
 import chainer
 from chainer.utils import type_check
-
-from chainer_abn.errors import InputError
 
 MECHANISMS = ('residual', 'multiply', 'none')
 

@@ -1,5 +1,3 @@
-import chainer
-
 from chainer_abn.functions import attend
 from chainer_abn.links.branches import (
     AttentionBranch,
@@ -7,6 +5,8 @@ from chainer_abn.links.branches import (
     Output,
     PerceptionBranch,
 )
+
+import chainer
 
 
 class ABN(chainer.Chain):

@@ -1,6 +1,6 @@
-import chainer
-
 from chainer_abn.links.branches import FeatureExtractor, Output, PerceptionBranch
+
+import chainer
 
 
 class Baseline(chainer.Chain):

@@ -1,11 +1,11 @@
 """The three branches of the network (paper, Figure 2)."""
 from typing import NamedTuple
 
+from chainer_abn.links.blocks import Sequence, batch_norm, conv
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
-
-from chainer_abn.links.blocks import Sequence, batch_norm, conv
 
 
 class Output(NamedTuple):

@@ -1,7 +1,7 @@
 """Which device to run on."""
-import chainer
-
 from chainer_abn.errors import InputError
+
+import chainer
 
 
 def choose_device(gpu=None):

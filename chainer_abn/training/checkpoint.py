@@ -5,11 +5,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import chainer
 import numpy
 
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
+
+import chainer
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
 NEEDED = 'image_size', 'resize', 'mean', 'std'  # besides what rebuilds the network

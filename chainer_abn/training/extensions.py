@@ -1,12 +1,13 @@
 """What happens around the iterations: validation, reports, keeping the best network."""
 import time
 
-import chainer
 import numpy
-from chainer.training import extension, extensions
 
 from chainer_abn.progress import Progress
 from chainer_abn.training import checkpoint, confusion
+
+import chainer
+from chainer.training import extension, extensions
 
 
 class TimedUpdater(chainer.training.StandardUpdater):

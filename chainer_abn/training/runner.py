@@ -1,7 +1,6 @@
 """Folds, one after the other."""
 import random
 
-import chainer
 import numpy
 
 from chainer_abn import links
@@ -10,6 +9,8 @@ from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize
 from chainer_abn.training import checkpoint
 from chainer_abn.training.classifier import ABNClassifier
 from chainer_abn.training.trainer import make_iterator, make_trainer
+
+import chainer
 
 
 def train_fold(run, fold, store, split, config, options, device):

@@ -1,9 +1,7 @@
 """One fold's trainer: optimizer, schedule and extensions put together."""
 import sys
 
-import chainer
 import matplotlib
-from chainer.training import extensions
 
 from chainer_abn.datasets.examples import EpochOrder
 from chainer_abn.training.extensions import (
@@ -15,6 +13,9 @@ from chainer_abn.training.extensions import (
     WithoutEscapes,
 )
 from chainer_abn.training.schedule import Schedule
+
+import chainer
+from chainer.training import extensions
 
 matplotlib.use('Agg')           # PlotReport draws through pyplot, which would look for a display
 

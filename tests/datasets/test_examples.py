@@ -1,4 +1,3 @@
-import chainer
 import numpy
 import pytest
 
@@ -8,6 +7,8 @@ from chainer_abn.datasets.shapes import Shapes
 from chainer_abn.datasets.transforms import Augment, CenterCrop
 from chainer_abn.errors import InputError
 from chainer_abn.training.trainer import make_iterator
+
+import chainer
 
 
 def test_mean_and_deviation_are_those_of_the_chosen_pixels():

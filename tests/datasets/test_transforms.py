@@ -1,6 +1,5 @@
 import numpy
 import pytest
-from chainer.dataset import convert
 
 from chainer_abn.datasets.transforms import (
     MAX_ASPECT,
@@ -11,6 +10,8 @@ from chainer_abn.datasets.transforms import (
     resize_to_cover,
 )
 from chainer_abn.errors import InputError
+
+from chainer.dataset import convert
 
 
 def coordinates(height=10, width=12):

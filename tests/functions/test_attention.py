@@ -1,10 +1,11 @@
-import chainer
 import numpy
 import pytest
-from chainer import gradient_check
 
 from chainer_abn.errors import InputError
 from chainer_abn.functions import MECHANISMS, attend
+
+import chainer
+from chainer import gradient_check
 
 
 def arrays(dtype='d', shape=(2, 3, 4, 5), seed=0):

@@ -1,12 +1,13 @@
 """What holds for every network."""
-import chainer
-import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_abn.errors import InputError
 from chainer_abn.functions import MECHANISMS
 from chainer_abn.links import VARIANTS, Output, build
+
+import chainer
+import chainer.functions as F
 
 EVERY = [('abn', m) for m in MECHANISMS] + [(v, 'residual') for v in VARIANTS if v != 'abn']
 

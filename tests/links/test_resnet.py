@@ -1,12 +1,13 @@
 """Counts of parameters are the official networks', worked out from facts: layer by layer."""
-import chainer
-import chainer.links as L
 import numpy
 import pytest
 
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
 from chainer_abn.links.backbones import resnet
+
+import chainer
+import chainer.links as L
 
 
 def convolutions(link):

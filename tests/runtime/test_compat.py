@@ -1,8 +1,9 @@
 """Each remedy of runtime/compat, by what fails without it."""
-import chainer
-import chainer.functions as F
 import numpy
 import pytest
+
+import chainer
+import chainer.functions as F
 
 
 def test_sctypes_as_strided_and_its_gradient():

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import chainer
 import numpy
 import pytest
 from helpers import ROOT, write_class_folders
@@ -17,6 +16,8 @@ from chainer_abn.datasets import open_dataset
 from chainer_abn.datasets.folds import k_folds
 from chainer_abn.explain.inputs import to_batch
 from chainer_abn.training.extensions import TimedUpdater
+
+import chainer
 
 TINY = ('--dataset', 'shapes', '--n-images', 48, '-a', 'resnet8', '-k', 2, '-e', 2, '-b', 8, '-g', -1)
 

@@ -105,7 +105,7 @@ def test_out_that_cannot_be_written(script, tmp_path):
     assert (tmp_path / 'file').read_text() == 'kept'
 
 
-@pytest.mark.parametrize('content', ['{', '[]', '{"arguments": {}}'])
+@pytest.mark.parametrize('content', ['{', '[]', '{"arguments": {}}', '{"arguments": {"kfold": 2}}'])
 def test_resume_of_a_broken_config(script, tmp_path, content):
     (tmp_path / 'config.json').write_text(content)
     result = script('n_fold_train', '--resume', tmp_path)

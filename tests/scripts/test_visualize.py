@@ -1,6 +1,5 @@
 import csv
 
-import chainer
 import numpy
 import pytest
 from helpers import write_class_folders
@@ -9,6 +8,8 @@ from PIL import Image
 import chainer_abn
 from chainer_abn.explain.inputs import to_batch
 from chainer_abn.training import checkpoint
+
+import chainer
 
 CONFIG = {'arch': 'resnet8', 'variant': 'abn', 'attention': 'residual', 'in_channels': 3,
           'classes': [f'class {i}' for i in range(7)], 'image_size': [32, 32], 'resize': [32, 32],

@@ -1,13 +1,14 @@
 import json
 import zipfile
 
-import chainer
 import numpy
 import pytest
 
 import chainer_abn
 from chainer_abn.errors import InputError
 from chainer_abn.training import checkpoint
+
+import chainer
 
 CONFIG = {'arch': 'resnet8', 'variant': 'abn', 'attention': 'multiply', 'in_channels': 3,
           'classes': ['ant', 'bee', 'cat'], 'image_size': [16, 16], 'resize': [18, 18],

@@ -1,10 +1,11 @@
-import chainer
-import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_abn.links import Output, build
 from chainer_abn.training.classifier import ABNClassifier, top_k_accuracy
+
+import chainer
+import chainer.functions as F
 
 
 class Fixed(chainer.Chain):

@@ -1,6 +1,5 @@
 import io
 
-import chainer
 import numpy
 import pytest
 
@@ -9,6 +8,8 @@ from chainer_abn.links import Output
 from chainer_abn.training import confusion
 from chainer_abn.training.classifier import ABNClassifier
 from chainer_abn.training.extensions import Validation, WithoutEscapes
+
+import chainer
 
 
 class Identity(chainer.Chain):

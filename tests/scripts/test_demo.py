@@ -1,0 +1,28 @@
+"""The end of ``make demo``, on a run of a few images."""
+import re
+
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+from chainer_abn import demo
+from chainer_abn.errors import InputError
+
+
+def test_shares_are_told_and_the_sheet_is_drawn(script, python, tmp_path):
+    run = tmp_path / 'run'
+    assert script('n_fold_train', '--dataset', 'shapes', '--n-images', 24, '-a', 'resnet8', '-k', 2, '-e', 1,
+                  '-b', 6, '--out', run).status == 0
+    result = python('-m', 'chainer_abn.demo', run, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"fold \d: the map's maximum lies on the object in [\d.]+% of 12", result.stdout)) == 2
+    assert re.search(r'all folds: [\d.]+%; the middle of the image: [\d.]+%', result.stdout)
+    with Image.open(run / 'attention.png') as sheet:
+        assert min(sheet.size) > 400
+
+
+def test_other_runs_are_refused(tmp_path, monkeypatch):
+    (tmp_path / 'config.json').write_text('{"arguments": {"kfold": 2, "dataset": "cifar10"}}')
+    monkeypatch.setattr('sys.argv', ['demo', str(tmp_path)])
+    with pytest.raises(InputError, match='a run on cifar10'):
+        demo.main()
