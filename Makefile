@@ -22,7 +22,6 @@ $(VENV)/ready: setup.py
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(RUN) -m pip install --quiet --editable '.[test]'
 	touch $@
 
-# 3 folds of 1200 images; one thread is as fast as two on images this small
 demo: setup
 	@out=result/demo-$$(date +%Y-%m-%d-%H-%M-%S) && \
 	$(RUN) n_fold_train.py --dataset shapes --n-images 1200 --arch resnet8 --kfold 3 --epoch 10 \

@@ -54,7 +54,7 @@ class Attend(chainer.FunctionNode):
         g, attention = inputs
         self.retain_inputs((0, 1))
         if self.mechanism == 'none':
-            return g.copy(),
+            return g,
         return g * weight_of(attention, self.mechanism),
 
     def backward(self, target_input_indexes, grad_outputs):
@@ -72,7 +72,7 @@ class AttendGrad(chainer.FunctionNode):
         xp = chainer.backend.get_array_module(*inputs)
         g, attention, gy = inputs
         if self.mechanism == 'none':
-            return gy.copy(), xp.zeros_like(attention)
+            return gy, xp.zeros_like(attention)
         # summed in float32 at least: float16 would lose the small terms of a wide layer
         accumulator = xp.promote_types(g.dtype, 'f')
         g_attention = xp.einsum('bchw,bchw->bhw', g, gy, dtype=accumulator)[:, None]
