@@ -24,7 +24,7 @@ $(VENV)/ready: setup.py
 
 demo: setup
 	@out=result/demo-$$(date +%Y-%m-%d-%H-%M-%S) && \
-	$(RUN) n_fold_train.py --dataset shapes --n-images 1200 --arch resnet8 --kfold 3 --epoch 10 \
+	$(RUN) n_fold_train.py --dataset shapes --n-images 1080 --arch resnet8 --kfold 3 --epoch 10 \
 		--batchsize 32 --gpu -1 --out $$out && \
 	$(RUN) -m chainer_abn.demo $$out
 

@@ -14,6 +14,7 @@ import sys
 from chainer_abn import runtime
 from chainer_abn.datasets import NAMES, open_dataset
 from chainer_abn.datasets.examples import Store
+from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
 from chainer_abn.datasets.transforms import MIN_SIDE
 from chainer_abn.errors import ArgumentParser, InputError, Terminated, run_program
@@ -154,7 +155,7 @@ def resolve(options):
     options.schedule, options.epoch = schedule, epoch
 
     native = architecture(options.arch).image_size
-    options.image_size = options.image_size or [native, native]
+    options.image_size = options.image_size or [row.image_size or native] * 2
     # ImageNet's 256 -> 224; a data set of one size with padding is cropped as it is
     options.resize = options.resize or (
         options.image_size if options.pad else [round(s * 256 / 224) for s in options.image_size])
@@ -186,10 +187,7 @@ def open_store(options):
     """The data set, every image of it read once; what was left out is told."""
     dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
                            options.seed)
-    ignored = getattr(dataset, 'ignored', [])
-    if ignored:
-        print(f'{len(ignored)} files that are no images were left out, such as {ignored[0]}',
-              file=sys.stderr)
+    say_ignored(dataset.ignored)
     store = Store(dataset, options.resize, options.skip_bad)
     if store.bad:
         print(f'--skip-bad left out {len(store.bad)} of {len(dataset)} images:',
@@ -235,14 +233,13 @@ def run_config(options, configs, folds_digest, device):
 
 
 def print_summary(run):
-    rows = run.finished_folds()
-    summary = run.add_summary(rows[min(rows)])
+    summary = run.summary()
     print('\nfold  best accuracy  (epoch)  last accuracy')
-    for fold, row in rows.items():
-        print(f'{fold:4}  {row["best_accuracy"]:13.4f}  ({row["best_epoch"]:5})  '
+    for row in summary['folds']:
+        print(f'{row["fold"]:4}  {row["best_accuracy"]:13.4f}  ({row["best_epoch"]:5})  '
               f'{row["last_accuracy"]:13.4f}')
     print(f'mean  {summary["mean_accuracy"]:13.4f} ± {summary["std_accuracy"]:.4f} '
-          f'over {len(rows)} folds; everything is in {run.root}')
+          f'over {len(summary["folds"])} folds; everything is in {run.root}')
 
 
 def size(text):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from chainer_abn.datasets.folder import find_images
+from chainer_abn.datasets.folder import find_images, say_ignored
 from chainer_abn.datasets.images import read_image
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.explain import METHODS
@@ -101,7 +101,8 @@ def find_inputs(inputs):
     paths = []
     for path in map(Path, inputs):
         if path.is_dir():
-            images, _ = find_images(path)
+            images, others = find_images(path)
+            say_ignored(others)
             if not images:
                 raise InputError(f'{path}: no image in this folder')
             paths += images

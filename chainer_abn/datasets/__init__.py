@@ -1,8 +1,8 @@
 """Data sets.
 
 A data set has ``classes`` (tuple of str, sorted or in the official order), ``labels`` (n,) int32,
-``image(i)`` -> (H, W, 3) uint8 RGB, ``name(i)`` -> str, ``image_size`` (int, or None where images
-differ) and ``split``: None, or its own (train, test) index arrays.
+``image(i)`` -> (H, W, 3) uint8 RGB, ``name(i)`` -> str, ``ignored`` (paths of files that are no images)
+and ``split``: None, or its own (train, test) index arrays.
 """
 from pathlib import Path
 

@@ -62,7 +62,7 @@ class Cifar:
         InputError: nothing there, a wrong digest, a file cut short, a label out of range.
     """
 
-    image_size = SIDE
+    ignored = ()
 
     def __init__(self, name, data_dir=None, with_split=False):
         self.set_name, source = name, SOURCES[name]

@@ -1,5 +1,6 @@
 """A folder of class folders."""
 import os
+import sys
 from pathlib import Path
 
 import numpy
@@ -27,7 +28,6 @@ class Folder:
         InputError: no such folder, fewer than two classes, or a class without an image.
     """
 
-    image_size = None
     split = None
 
     def __init__(self, root):
@@ -83,6 +83,12 @@ def class_names(root):
         what = f'only one class folder ({names[0]})' if names else 'no class folder'
         raise InputError(f'{root}: {what} in it; at least two are needed')
     return tuple(names)
+
+
+def say_ignored(paths):
+    """One line on stderr about files that are no images, if there are any."""
+    if paths:
+        print(f'left out {len(paths)} files that are no images, such as {paths[0]}', file=sys.stderr)
 
 
 def find_images(folder):

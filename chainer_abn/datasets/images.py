@@ -35,8 +35,8 @@ def read_image(path):
         raise InputError(f'{path}: not an image') from None
     except Image.DecompressionBombError as error:
         raise InputError(f'{path}: {error}') from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        # what Pillow's decoders raise on broken data
+    except Exception as error:
+        # Pillow's decoders raise whatever comes on broken data: OSError, SyntaxError, struct.error ...
         raise InputError(f'{path}: unreadable image ({error})') from None
 
 

@@ -75,7 +75,7 @@ class Shapes:
 
     N = 3000
     classes = CLASSES
-    image_size = SIDE
+    ignored = ()
 
     def __init__(self, n=N, seed=0, with_split=False):
         total = n + max(n // 5, len(CLASSES)) if with_split else n

@@ -82,23 +82,25 @@ class RunFolder:
     def curve(self, what, fold):
         return self.root / f'{what}{fold}.png'
 
-    def finished_folds(self):
-        """The summaries of the folds that are finished, by fold."""
+    def summary(self):
+        """The content of ``summary.json``; without folds where none is finished."""
         if not self.summary_file.exists():
-            return {}
-        return {row['fold']: row for row in read_json(self.summary_file, 'summary')['folds']}
+            return {'folds': []}
+        return read_json(self.summary_file, 'no summary')
+
+    def finished_folds(self):
+        """The numbers of the folds that are finished, in order."""
+        return [row['fold'] for row in self.summary()['folds']]
 
     def add_summary(self, row):
         """Add a finished fold to ``summary.json``; mean and (population) deviation follow."""
-        rows = self.finished_folds() | {row['fold']: row}
-        accuracies = [rows[fold]['best_accuracy'] for fold in sorted(rows)]
-        summary = {
-            'folds': [rows[fold] for fold in sorted(rows)],
+        rows = sorted([*self.summary()['folds'], row], key=lambda row: row['fold'])
+        accuracies = [row['best_accuracy'] for row in rows]
+        write_json(self.summary_file, {
+            'folds': rows,
             'mean_accuracy': float(numpy.mean(accuracies)),
             'std_accuracy': float(numpy.std(accuracies)),
-        }
-        write_json(self.summary_file, summary)
-        return summary
+        })
 
 
 def write_json(path, value):

@@ -7,7 +7,8 @@ class Settings:
     """What is used where the command line says nothing.
 
     ``milestones`` are epochs of a run of ``epoch`` epochs; a run of another length scales them.
-    ``mean`` and ``std`` are per channel in [0, 1]; None: measured on each training fold.
+    ``image_size`` is the side in pixels, None: the architecture's. ``mean`` and ``std`` are per channel in
+    [0, 1], None: measured on each training fold.
     """
     arch: str
     batchsize: int
@@ -18,18 +19,19 @@ class Settings:
     milestones: tuple = ()
     pad: int = 0
     positive_map: bool = True
+    image_size: int | None = None
     mean: tuple | None = None
     std: tuple | None = None
 
 
 # Official code: CIFAR recipe with the ResNet batch size, mean and std for both sets.
 CIFAR = Settings('resnet110', 128, 300, 0.1, 1e-4, 'multistep', (150, 225), pad=4, positive_map=False,
-                 mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+                 image_size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
 SETTINGS = {
     'cifar10': CIFAR,
     'cifar100': CIFAR,
-    'shapes': Settings('resnet8', 32, 20, 0.05, 1e-4, 'cosine', pad=4),
+    'shapes': Settings('resnet8', 32, 20, 0.05, 1e-4, 'cosine', pad=4, image_size=32),
 }
 
 # The original port, but for its learning rate: 5e-5 fine-tunes ImageNet weights and learns nothing

@@ -39,6 +39,7 @@ CASES = {
     'truncated': ({}, ['bee/photo.jpg: unreadable image', '--skip-bad']),
     'text': ({}, ['bee/text.png: not an image', '--skip-bad']),
     'arch': ({'-a': 'resnet21'}, ["'resnet21'", 'resnet20']),
+    'arch for shapes': ({'--dataset': 'shapes', '-a': 'vgg'}, ["'vgg'"]),
     'variant': ({'--variant': 'abm'}, ['--variant', 'abm']),
     'attention': ({'--attention': 'sum'}, ['--attention', 'sum']),
     'batch 0': ({'-b': '0'}, ['--batchsize 0: must be at least 1']),
