@@ -34,25 +34,25 @@ def main():
     options, run, old_config = read_command_line(sys.argv[1:])
     device = choose_device(options.gpu)
     store = open_store(options)
-    folds = folds_of(store.dataset, options.kfold, options.seed)
-    chosen = options.folds or range(1, len(folds) + 1)
-    check_sizes(options, folds)
-    configs = [network_config(options, store, fold, split[0]) for fold, split in enumerate(folds, 1)]
-    config = run_config(options, configs, digest(folds, store.dataset.labels), device)
+    folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
+    check_batchsize(options.batchsize, folds.values())
+    configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
+    config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), device)
     if run is None:
         run = RunFolder.create(options.out, config)
     elif config['folds_digest'] != old_config['folds_digest']:
         raise InputError(f'--resume {run.root}: {options.dataset} does not hold the images any more '
                          'that the run was started with')
     print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
-          f'{len(configs[0]["classes"])} classes, {config["device"]}; writing to {run.root}')
+          f'{len(config["classes"])} classes, {config["device"]}; writing to {run.root}')
     try:
-        for fold in chosen:
+        for fold in options.folds or folds:
             if fold in run.finished_folds():
                 continue
-            print(f'\nfold {fold} of {len(folds)}: {len(folds[fold - 1][0])} training, '
-                  f'{len(folds[fold - 1][1])} validation images', flush=True)
-            train_fold(run, fold, store, folds[fold - 1], configs[fold - 1], options, device)
+            train, validation = folds[fold]
+            print(f'\nfold {fold} of {len(folds)}: {len(train)} training, {len(validation)} validation images',
+                  flush=True)
+            train_fold(run, fold, store, folds[fold], configs[fold], options, device)
     except (KeyboardInterrupt, Terminated) as stop:
         how = f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
         raise type(stop)(how) from None
@@ -197,11 +197,10 @@ def open_store(options):
     return store
 
 
-def check_sizes(options, folds):
+def check_batchsize(batchsize, folds):
     smallest = min(len(train) for train, _ in folds)
-    if options.batchsize > smallest:
-        raise InputError(f'--batchsize {options.batchsize}: more than the {smallest} training images '
-                         'of a fold')
+    if batchsize > smallest:
+        raise InputError(f'--batchsize {batchsize}: more than the {smallest} training images of a fold')
 
 
 def network_config(options, store, fold, train):
