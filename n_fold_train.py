@@ -50,8 +50,8 @@ def main():
             if fold in run.finished_folds():
                 continue
             train, validation = folds[fold]
-            print(f'\nfold {fold} of {len(folds)}: {len(train)} training, {len(validation)} validation images',
-                  flush=True)
+            print(f'\nfold {fold} of {len(folds)}: {len(train)} training and {len(validation)} validation '
+                  'images', flush=True)
             train_fold(run, fold, store, folds[fold], configs[fold], options, device)
     except (KeyboardInterrupt, Terminated) as stop:
         how = f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'

@@ -156,7 +156,8 @@ def test_a_cut_run_resumes_to_the_same_end(tiny, script, tmp_path, monkeypatch, 
     monkeypatch.setattr(TimedUpdater, 'update', interrupted)
     result = script('n_fold_train', *TINY, '--out', run)
     assert result.status == 130
-    assert result.err == [f'n_fold_train.py: interrupted; go on with: python n_fold_train.py --resume {run}']
+    assert result.err[-1] == (
+        f'n_fold_train.py: interrupted; go on with: python n_fold_train.py --resume {run}')
     monkeypatch.setattr(TimedUpdater, 'update', update)
     assert script('n_fold_train', '--resume', run).status == 0
     assert contents(run) == contents(tiny[0])
