@@ -17,8 +17,9 @@ from chainer_abn.datasets.examples import Store
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
 from chainer_abn.datasets.transforms import MIN_SIDE
-from chainer_abn.errors import ArgumentParser, InputError, Terminated, run_program
+from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.functions import MECHANISMS
+from chainer_abn.interrupt import Terminated
 from chainer_abn.links import VARIANTS
 from chainer_abn.links.build import architecture
 from chainer_abn.runtime.devices import choose_device, describe

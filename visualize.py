@@ -36,7 +36,7 @@ def main():
     paths = check_readable(find_inputs(options.inputs), options.skip_bad)
     out = make_folder(options.out)
     sheet = Sheet(['image', *options.method])
-    with open(out / 'predictions.csv', 'w', newline='') as file, \
+    with open(out / 'predictions.csv', 'w', newline='', encoding='utf-8') as file, \
             Progress('drawing maps', len(paths), 'images') as progress:
         table = csv.writer(file)
         table.writerow(['file', 'predicted_class', 'probability', 'top5', 'stem'])

@@ -1,16 +1,12 @@
 """What a person got wrong, and how the programs say it: one line, exit status 2."""
 import argparse
-import os
-import signal
 import sys
+
+from chainer_abn import interrupt
 
 
 class InputError(ValueError):
     """Something that a person gave is wrong; the message is one line that names it and what to do."""
-
-
-class Terminated(BaseException):
-    """The process received SIGTERM."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -26,21 +22,14 @@ def run_program(main, name):
     An :class:`InputError` ends in one line on stderr and status 2; Ctrl-C and
     SIGTERM in 130 and 143. Anything else is a bug and keeps its traceback.
     """
-    main_process = os.getpid()
-
-    def terminate(signum, frame):
-        if os.getpid() != main_process:         # a worker, which inherited this handler
-            os._exit(143)
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+    interrupt.install()
     try:
         sys.exit(main())
     except InputError as error:
         status, message = 2, error
     except KeyboardInterrupt as stop:
         status, message = 130, f'interrupted{stop}'
-    except Terminated as stop:
+    except interrupt.Terminated as stop:
         status, message = 143, f'terminated{stop}'
     sys.stdout.flush()
     print(f'{name}: ' + ' '.join(str(message).split()), file=sys.stderr)

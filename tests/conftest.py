@@ -36,10 +36,11 @@ def script(capsys, monkeypatch):
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
         capsys.readouterr()
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as stopped:
             run_program(module.main, module.PROGRAM)
-        signal.signal(signal.SIGTERM, handler)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
         out, err = capsys.readouterr()
         return SimpleNamespace(status=stopped.value.code or 0, out=out.splitlines(),
                                err=err.splitlines())

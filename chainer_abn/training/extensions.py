@@ -3,6 +3,7 @@ import time
 
 import numpy
 
+from chainer_abn import interrupt
 from chainer_abn.progress import Progress
 from chainer_abn.training import checkpoint, confusion
 
@@ -11,7 +12,10 @@ from chainer.training import extension, extensions
 
 
 class TimedUpdater(chainer.training.StandardUpdater):
-    """Counts the images it trained on and the seconds that took, validation left out."""
+    """Counts the images it trained on and the seconds that took, validation left out.
+
+    After each iteration it gives way to a signal.
+    """
 
     images = 0
     seconds = 0.0
@@ -21,6 +25,7 @@ class TimedUpdater(chainer.training.StandardUpdater):
         super().update()
         self.seconds += time.perf_counter() - started
         self.images += self.get_iterator('main').batch_size
+        interrupt.check()
 
 
 class Validation(extensions.Evaluator):
@@ -45,6 +50,7 @@ class Validation(extensions.Evaluator):
                 truth.append(chainer.cuda.to_cpu(t))
                 predicted.append(chainer.cuda.to_cpu(classifier.logits.argmax(axis=1)))
                 progress.update(sum(map(len, truth)))
+                interrupt.check()
         self.truth, self.predicted = numpy.concatenate(truth), numpy.concatenate(predicted)
         return summary.compute_mean()
 

@@ -3,7 +3,7 @@ import random
 
 import numpy
 
-from chainer_abn import links
+from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
 from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize
 from chainer_abn.training import checkpoint
@@ -48,7 +48,8 @@ def train_fold(run, fold, store, split, config, options, device):
     if run.snapshot(fold).exists():
         state = checkpoint.read_npz(run.snapshot(fold))
         chainer.serializers.NpzDeserializer(state).load(trainer)
-    trainer.run(show_loop_exception_msg=False)
+    with interrupt.deferred():
+        trainer.run(show_loop_exception_msg=False)
 
     checkpoint.save(run.last_network(fold), network, config)
     row = summary_row(trainer, fold)

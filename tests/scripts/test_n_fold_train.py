@@ -171,20 +171,32 @@ def test_resuming_a_finished_run_trains_nothing(tiny, script, monkeypatch):
     assert contents(tiny[0]) == before
 
 
-def test_sigterm_ends_with_143_and_says_how_to_go_on(tmp_path):
-    out = tmp_path / 'run'
+def started_run(out):
+    """A long run with workers in a process group of its own, in its second epoch or later."""
     process = subprocess.Popen(
         [sys.executable, ROOT / 'n_fold_train.py', *map(str, TINY), '-e', '500', '--workers', '2',
-         '--out', out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+         '--out', out],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list(out.glob('snap/*_trainer.npz')) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    return process
+
+
+@pytest.mark.parametrize('signum, status, word', [
+    (signal.SIGTERM, 143, 'terminated'), (signal.SIGINT, 130, 'interrupted')])
+@pytest.mark.parametrize('kill', [os.kill, os.killpg], ids=['process', 'group'])
+def test_a_signal_ends_the_run_and_says_how_to_go_on(tmp_path, kill, signum, status, word):
+    out = tmp_path / 'run'
+    process = started_run(out)
+    kill(process.pid, signum)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == status
     assert err.splitlines()[-1] == (
-        f'n_fold_train.py: terminated; go on with: python n_fold_train.py --resume {out}')
+        f'n_fold_train.py: {word}; go on with: python n_fold_train.py --resume {out}')
     assert 'Traceback' not in err
+    with pytest.raises(ProcessLookupError):                 # no worker is left behind
+        os.killpg(process.pid, 0)
 
 
 def test_resume_refuses_other_images_and_other_flags(script, tmp_path):

@@ -31,7 +31,7 @@ def photo(path, size, seed=0):
 
 
 def table(out):
-    with open(out / 'predictions.csv', newline='') as file:
+    with open(out / 'predictions.csv', newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
 
 
