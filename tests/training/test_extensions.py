@@ -3,7 +3,6 @@ import io
 import numpy
 import pytest
 
-from chainer_abn import progress
 from chainer_abn.links import Output
 from chainer_abn.training import confusion
 from chainer_abn.training.classifier import ABNClassifier
@@ -49,15 +48,3 @@ def test_escape_codes_are_kept_from_the_output():
     stream = io.StringIO()
     WithoutEscapes(stream).write('\033[Jepoch\n')
     assert stream.getvalue() == 'epoch\n'
-
-
-def test_progress_tells_share_speed_and_time_left(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
-    stream = io.StringIO()
-    with progress.Progress('reading', 200, 'images', stream=stream) as line:
-        line.update(0)
-        now[0] = 20
-        line.update(50)
-    assert stream.getvalue() == 'reading [######                  ]  25%  2.5 images/s  1:00 left\n'
-    assert progress.clock(3725) == '1:02:05'
