@@ -37,11 +37,12 @@ def install():
 
 @contextlib.contextmanager
 def deferred():
-    """Within, a first signal waits for :func:`check`; a second one ends the process."""
+    """Within, a first signal waits for :func:`check` or the end; a second one ends the process."""
     global _deferring, _pending
     _deferring = True
     try:
         yield
+        check()
     finally:
         _deferring, _pending = False, None
 

@@ -28,6 +28,11 @@ def test_a_signal_is_raised_at_once_or_where_it_is_checked(handlers, signum, cap
     interrupt.check()                                       # nothing is left pending
 
 
+def test_a_signal_after_the_last_check_is_not_lost(handlers):
+    with pytest.raises(interrupt.Terminated), interrupt.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_second_signal_ends_the_process(python):
     result = python('-c', """
 import os, signal

@@ -47,6 +47,8 @@ def is_image(path):
     try:
         with Image.open(path):
             return True
+    except Image.DecompressionBombError:
+        return True             # reading it will say so
     except (OSError, SyntaxError, ValueError):
         return False
 

@@ -42,7 +42,7 @@ def _square(x, y):
 
 @_shape
 def _star(x, y):
-    # five points: the radius falls linearly in angle from the tip to the notch
+    # five points: the radius falls with the angle from each tip to the notches beside it
     angle = (numpy.arctan2(y, x) / (2 * numpy.pi) * 5) % 1
     return numpy.hypot(x, y) < 0.42 + 0.73 * abs(2 * angle - 1) ** 1.3
 

@@ -48,7 +48,7 @@ class RunFolder:
         Raises:
             InputError: there is none.
         """
-        config = read_json(Path(root, 'config.json'), f'--resume {root}: no run there')
+        config = read_json(Path(root, 'config.json'), f'{root}: no run there')
         try:
             return cls(root, config['arguments']['kfold']), config
         except (KeyError, TypeError):

@@ -122,6 +122,15 @@ def test_a_truncated_jpeg_is_named(tmp_path):
         read_image(tmp_path / 'x.jpg')
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.dat'])
+def test_a_decompression_bomb_is_named(class_folders, monkeypatch, suffix):
+    save(class_folders / f'ant/bomb{suffix}', size=(300, 300), format='PNG')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40_000)
+    folder = Folder(class_folders)
+    with pytest.raises(InputError, match=f'bomb{suffix}: .*decompression bomb'):
+        folder.image([p.name for p in folder.paths].index(f'bomb{suffix}'))
+
+
 def test_missing_folder_missing_classes_and_empty_classes_are_named(tmp_path):
     def message(path):
         with pytest.raises(InputError) as caught:

@@ -16,6 +16,7 @@ from chainer_abn.datasets import open_dataset
 from chainer_abn.datasets.folds import k_folds
 from chainer_abn.explain.inputs import to_batch
 from chainer_abn.training.extensions import TimedUpdater
+from chainer_abn.training.run_folder import RunFolder
 
 import chainer
 
@@ -161,6 +162,20 @@ def test_a_cut_run_resumes_to_the_same_end(tiny, script, tmp_path, monkeypatch, 
     monkeypatch.setattr(TimedUpdater, 'update', update)
     assert script('n_fold_train', '--resume', run).status == 0
     assert contents(run) == contents(tiny[0])
+
+
+def test_a_run_cut_between_a_folds_last_epoch_and_its_summary(tiny, script, tmp_path, monkeypatch):
+    def interrupted(self, row):
+        raise KeyboardInterrupt
+
+    run = tmp_path / 'cut'
+    add_summary = RunFolder.add_summary
+    monkeypatch.setattr(RunFolder, 'add_summary', interrupted)
+    assert script('n_fold_train', *TINY, '--folds', 1, '--out', run).status == 130
+    monkeypatch.setattr(RunFolder, 'add_summary', add_summary)
+    monkeypatch.setattr(TimedUpdater, 'update', lambda self: pytest.fail('trained past the end'))
+    assert script('n_fold_train', '--resume', run).status == 0
+    assert contents(run).items() < contents(tiny[0]).items()
 
 
 def test_resuming_a_finished_run_trains_nothing(tiny, script, monkeypatch):

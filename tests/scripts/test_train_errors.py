@@ -65,7 +65,7 @@ CASES = {
     'schedule': ({'--schedule': 'linear'}, ['--schedule', 'linear']),
     'workers': ({'--workers': '-1'}, ['--workers -1']),
     'unknown flag': ({'--epochs-of-fame': '3'}, ['--epochs-of-fame']),
-    'resume nothing': ({'--resume': 'nowhere'}, ['--resume nowhere: no run there']),
+    'resume nothing': ({'--resume': 'nowhere'}, ['nowhere: no run there']),
     'cifar folder': ({'--dataset': 'cifar10', '--data-dir': 'nowhere'}, ['nowhere: neither cifar-10']),
 }
 
