@@ -78,12 +78,13 @@ class CenterCrop:
 class Normalize(chainer.dataset.Converter):
     """Chainer converter: a list of (image, label) -> x (B, 3, H, W) float32, t (B,) int32.
 
-    x = (image / 255 - mean) / std, per channel. An example that is an exception (a worker could
-    not read it) is raised here, in the main process.
+    x = (image / 255 - mean) / std, per channel; images, mean and std are in the order of red, green,
+    blue, and ``channel_order`` BGR turns the result around. An example that is an exception (a worker
+    could not read it) is raised here, in the main process.
     """
 
-    def __init__(self, mean, std):
-        self.mean, self.std = mean, std
+    def __init__(self, mean, std, channel_order='RGB'):
+        self.mean, self.std, self.channel_order = mean, std, channel_order
         self.scale = numpy.array(1 / (255 * numpy.asarray(std)), 'f')
         self.shift = numpy.array(-numpy.asarray(mean) / std, 'f')
 
@@ -98,4 +99,11 @@ class Normalize(chainer.dataset.Converter):
     def images(self, images):
         """The same for images of one size alone."""
         x = numpy.stack(images) * self.scale + self.shift
+        if self.channel_order == 'BGR':
+            x = x[..., ::-1]
         return numpy.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def normalize_of(config):
+    """The :class:`Normalize` that a network's config asks for."""
+    return Normalize(config['mean'], config['std'], config.get('channel_order', 'RGB'))

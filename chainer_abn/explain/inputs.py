@@ -1,7 +1,7 @@
 """Images as a trained network wants them."""
 import numpy
 
-from chainer_abn.datasets.transforms import Normalize, resize_to_cover
+from chainer_abn.datasets.transforms import normalize_of, resize_to_cover
 
 
 def network_input(image, config):
@@ -19,7 +19,7 @@ def network_input(image, config):
 
 def to_batch(images, config):
     """Images of one size -> x (B, 3, h, w) float32, normalised."""
-    return Normalize(config['mean'], config['std']).images(images)
+    return normalize_of(config).images(images)
 
 
 def batches(items, size_of, batchsize):

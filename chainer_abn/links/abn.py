@@ -1,4 +1,4 @@
-from chainer_abn.functions import attend
+from chainer_abn.functions import MECHANISMS, attend
 from chainer_abn.links.branches import (
     AttentionBranch,
     FeatureExtractor,
@@ -8,6 +8,8 @@ from chainer_abn.links.branches import (
 
 import chainer
 
+ATTENTIONS = (*MECHANISMS, 'log-sum')
+
 
 class ABN(chainer.Chain):
     """Attention Branch Network (Fukui et al., CVPR 2019, Figure 2).
@@ -15,15 +17,17 @@ class ABN(chainer.Chain):
     Args:
         backbone (Backbone)
         n_class (int): K.
-        attention (str): the mechanism, see :func:`chainer_abn.functions.attend`.
+        attention (str): the mechanism, see :func:`chainer_abn.functions.attend`; or ``log-sum``,
+            g(1+M) with the map of the official SENet, see :class:`AttentionBranch`.
     """
 
     def __init__(self, backbone, n_class, attention='residual'):
         super().__init__()
-        self.mechanism = attention
+        log_sum = attention == 'log-sum'
+        self.mechanism = 'residual' if log_sum else attention
         with self.init_scope():
             self.feature_extractor = FeatureExtractor(*backbone.stages)
-            self.attention_branch = AttentionBranch(backbone, n_class)
+            self.attention_branch = AttentionBranch(backbone, n_class, log_sum)
             self.perception_branch = PerceptionBranch(backbone, n_class)
 
     def forward(self, x):

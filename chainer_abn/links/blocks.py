@@ -9,10 +9,10 @@ import chainer.functions as F
 import chainer.links as L
 
 
-def conv(in_channels, out_channels, ksize, stride=1):
-    """A convolution without bias that keeps the size at stride 1."""
+def conv(in_channels, out_channels, ksize, stride=1, groups=1, bias=False):
+    """A convolution that keeps the size at stride 1, without bias unless asked for."""
     return L.Convolution2D(
-        in_channels, out_channels, ksize, stride, pad=ksize // 2, nobias=True,
+        in_channels, out_channels, ksize, stride, pad=ksize // 2, nobias=not bias, groups=groups,
         initialW=chainer.initializers.HeNormal(fan_option='fan_out'))
 
 
@@ -23,14 +23,39 @@ def batch_norm(channels):
 class ConvBN(chainer.Chain):
     """Convolution and batch normalization."""
 
-    def __init__(self, in_channels, out_channels, ksize, stride=1):
+    def __init__(self, in_channels, out_channels, ksize, stride=1, groups=1):
         super().__init__()
         with self.init_scope():
-            self.conv = conv(in_channels, out_channels, ksize, stride)
+            self.conv = conv(in_channels, out_channels, ksize, stride, groups)
             self.bn = batch_norm(out_channels)
 
     def forward(self, x):
         return self.bn(self.conv(x))
+
+
+class BNReLU(chainer.Chain):
+    """Batch normalization and ReLU: the end of pre-activation networks."""
+
+    def __init__(self, channels):
+        super().__init__()
+        with self.init_scope():
+            self.bn = batch_norm(channels)
+
+    def forward(self, x):
+        return F.relu(self.bn(x))
+
+
+class BNReLUConv(chainer.Chain):
+    """Batch normalization, ReLU, convolution: the layer of pre-activation networks."""
+
+    def __init__(self, in_channels, out_channels, ksize, stride=1):
+        super().__init__()
+        with self.init_scope():
+            self.bn = batch_norm(in_channels)
+            self.conv = conv(in_channels, out_channels, ksize, stride)
+
+    def forward(self, x):
+        return self.conv(F.relu(self.bn(x)))
 
 
 class Stem(ConvBN):
@@ -56,24 +81,26 @@ class Sequence(chainer.ChainList):
 
 
 class Residual(chainer.Chain):
-    """relu(body(x) + shortcut(x)), He et al. 2016; ReLU stands between the layers of the body.
+    """relu(gate(body(x)) + shortcut(x)), He et al. 2016; ReLU stands between the layers of the body.
 
     Args:
         in_channels (int)
-        layers: (kernel size, channels, stride) of each ConvBN of the body. The shortcut is the
-            identity, or a 1x1 ConvBN where the body changes the shape.
+        layers: (channels, kernel size, stride[, groups]) of each ConvBN of the body. The shortcut
+            is the identity, or a 1x1 ConvBN where the body changes the shape.
+        gate: channels -> a link on what comes out of the body; None: nothing.
     """
 
-    def __init__(self, in_channels, layers):
+    def __init__(self, in_channels, layers, gate=None):
         super().__init__()
         stride = 1
         body, channels = [], in_channels
-        for ksize, out_channels, layer_stride in layers:
-            body.append(ConvBN(channels, out_channels, ksize, layer_stride))
+        for out_channels, ksize, layer_stride, *groups in layers:
+            body.append(ConvBN(channels, out_channels, ksize, layer_stride, *groups))
             channels = out_channels
             stride *= layer_stride
         with self.init_scope():
             self.body = chainer.ChainList(*body)
+            self.gate = F.identity if gate is None else gate(channels)
             same_shape = stride == 1 and channels == in_channels
             self.shortcut = F.identity if same_shape else ConvBN(in_channels, channels, 1, stride)
 
@@ -82,21 +109,29 @@ class Residual(chainer.Chain):
         h = x
         for layer in inner:
             h = F.relu(layer(h))
-        return F.relu(last(h) + self.shortcut(x))
+        return F.relu(self.gate(last(h)) + self.shortcut(x))
 
 
-def basic(in_channels, channels, stride=1):
+def basic(in_channels, channels, stride=1, gate=None):
     """Two 3x3 convolutions; the first has the stride."""
-    return Residual(in_channels, [(3, channels, stride), (3, channels, 1)])
+    return Residual(in_channels, [(channels, 3, stride), (channels, 3, 1)], gate)
 
 
-def bottleneck(in_channels, channels, stride=1):
-    """1x1, 3x3 with the stride, 1x1; ``channels`` come out, a quarter of them inside."""
-    inner = channels // 4
-    return Residual(in_channels, [(1, inner, 1), (3, inner, stride), (1, channels, 1)])
+def bottleneck(in_channels, channels, stride=1, inner=None, groups=1, gate=None):
+    """1x1, 3x3 with the stride, 1x1.
+
+    ``channels`` come out, ``inner`` (a quarter of them) are inside; the 3x3 may be grouped.
+    """
+    inner = inner or channels // 4
+    return Residual(in_channels, [(inner, 1, 1), (inner, 3, stride, groups), (channels, 1, 1)], gate)
 
 
 def stage(block, in_channels, channels, n_block, stride=1):
     """``n_block`` blocks; the first changes the channels and has the stride."""
     return Sequence(block(in_channels, channels, stride),
-                    *(block(channels, channels) for _ in range(n_block - 1)))
+                    *(block(channels, channels, 1) for _ in range(n_block - 1)))
+
+
+def global_average(x):
+    """(B, C, h, w) -> (B, C)."""
+    return F.average(x, axis=(2, 3))

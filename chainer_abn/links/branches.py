@@ -1,7 +1,7 @@
 """The three branches of the network (paper, Figure 2)."""
 from typing import NamedTuple
 
-from chainer_abn.links.blocks import Sequence, batch_norm, conv
+from chainer_abn.links.blocks import Sequence, batch_norm, conv, global_average
 
 import chainer
 import chainer.functions as F
@@ -14,7 +14,7 @@ class Output(NamedTuple):
     Attributes:
         attention_logits: (B, K), of the attention branch.
         logits: (B, K), of the perception branch: the prediction.
-        attention: the map M, (B, 1, h, w), in (0, 1).
+        attention: the map M, (B, 1, h, w), in (0, 1); with ``log-sum`` from 0 up, unbounded.
     """
     attention_logits: chainer.Variable | None
     logits: chainer.Variable
@@ -28,47 +28,68 @@ class FeatureExtractor(Sequence):
 class AttentionBranch(chainer.Chain):
     """g -> class scores and the attention map (paper, section 3.1).
 
-    The last stage at stride 1, BN without ReLU, 1x1 convolution to K maps, BN, ReLU; then a 1x1
-    convolution and global average pooling give the scores, a 3x3 convolution to one map, BN and
-    sigmoid the attention. (The paper draws 1x1 for the latter; its numbers were made with 3x3.)
+    The last stage at stride 1, BN without ReLU, 1x1 convolution to K maps, BN, ReLU =: a; then a
+    1x1 convolution and global average pooling give the scores, a 3x3 convolution to one map, BN
+    and sigmoid the attention. (The paper draws 1x1 for the latter; its numbers were made with 3x3.)
+
+    Args:
+        backbone (Backbone)
+        n_class (int): K.
+        log_sum (bool): the attention is the sum of log(1 + a) over the K maps instead, as in the
+            official SENet: no weights of its own, 0 where nothing is seen, unbounded.
     """
 
-    def __init__(self, backbone, n_class):
+    def __init__(self, backbone, n_class, log_sum=False):
         super().__init__()
+        self.log_sum = log_sum
         with self.init_scope():
             self.stage = backbone.last_stage(1)
-            self.bn = batch_norm(backbone.channels)
+            self.bn = batch_norm(backbone.channels) if backbone.attention_bn else F.identity
             self.conv_class = conv(backbone.channels, n_class, 1)
             self.bn_class = batch_norm(n_class)
             self.conv_score = conv(n_class, n_class, 1)
-            self.conv_map = conv(n_class, 1, 3)
-            self.bn_map = batch_norm(1)
+            if not log_sum:
+                self.conv_map = conv(n_class, 1, 3)
+                self.bn_map = batch_norm(1)
 
     def start_positive(self):
         """Make the map start as an increasing function of the class evidence: |W| of its 3x3 conv.
 
         Nothing in the loss says whether attended places are high or low in the map, so with the
         signs of W left to chance a short training may end with the object dark, or high for some
-        classes and low for others.
+        classes and low for others. A log-sum map is such a function by itself.
         """
-        weight = self.conv_map.W.array
-        weight[...] = abs(weight)
+        if not self.log_sum:
+            weight = self.conv_map.W.array
+            weight[...] = abs(weight)
 
     def forward(self, g):
         a = F.relu(self.bn_class(self.conv_class(self.bn(self.stage(g)))))
-        attention = F.sigmoid(self.bn_map(self.conv_map(a)))
-        return F.average(self.conv_score(a), axis=(2, 3)), attention
+        if self.log_sum:
+            attention = F.sum(F.log1p(a), axis=1, keepdims=True)
+        else:
+            attention = F.sigmoid(self.bn_map(self.conv_map(a)))
+        return global_average(self.conv_score(a)), attention
 
 
 class PerceptionBranch(chainer.Chain):
-    """g -> logits: the last stage, global average pooling over whatever map there is, linear."""
+    """g -> logits: the last stage, global average pooling over whatever map there is, linear.
 
-    def __init__(self, backbone, n_class, stride=2):
+    Args:
+        backbone (Backbone)
+        n_class (int)
+        stride (int): of the last stage.
+        gap (bool): pool and classify so even where the backbone has a classifier of its own.
+    """
+
+    def __init__(self, backbone, n_class, stride=2, gap=False):
         super().__init__()
+        own = None if gap else backbone.classifier
+        self.pool = global_average if own is None else F.identity
         with self.init_scope():
             self.stage = backbone.last_stage(stride)
             self.tail = backbone.tail()
-            self.fc = L.Linear(backbone.channels, n_class)
+            self.fc = L.Linear(backbone.channels, n_class) if own is None else own(n_class)
 
     def forward(self, g):
-        return self.fc(F.average(self.tail(self.stage(g)), axis=(2, 3)))
+        return self.fc(self.pool(self.tail(self.stage(g))))

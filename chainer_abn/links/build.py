@@ -2,13 +2,12 @@
 import difflib
 
 from chainer_abn.errors import InputError
-from chainer_abn.functions import MECHANISMS
-from chainer_abn.links.abn import ABN
-from chainer_abn.links.backbones import resnet
+from chainer_abn.links.abn import ABN, ATTENTIONS
+from chainer_abn.links.backbones import densenet, resnet, resnet_fine, resnext, senet, vgg, wrn
 from chainer_abn.links.baseline import Baseline
 from chainer_abn.links.cam import CAM
 
-FAMILIES = (resnet,)
+FAMILIES = (resnet, resnet_fine, senet, resnext, wrn, densenet, vgg)
 VARIANTS = ('abn', 'baseline', 'cam')
 
 
@@ -27,33 +26,49 @@ def architecture(arch):
     raise InputError(f'unknown architecture {arch!r}: nearest are {", ".join(near)}')
 
 
-def build(arch, n_class, variant='abn', attention='residual', in_channels=3):
+def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dropout=None):
     """A network with fresh weights, drawn from NumPy's global random state.
 
     Args:
-        arch (str): its name, such as ``resnet20`` (CIFAR style: any depth 6n+2 that is no ImageNet
-            name) or ``resnet50`` (ImageNet style: 18, 34, 50, 101, 152).
+        arch (str): its name. CIFAR style: ``resnetD`` (any depth 6n+2 that is no ImageNet name),
+            ``wrn-D-k``, ``densenet-bc-L-k``, ``resnext-D-GxWd``. ImageNet style: ``resnetD`` and
+            ``se-resnetD`` (D = 18, 34, 50, 101, 152), ``vgg16``, ``vgg16-bn``, ``resnet50_fine``.
         n_class (int): number of classes, K.
         variant (str): ``abn``, ``baseline`` (no map) or ``cam`` (GAP classifier on a last stage
             of stride 1, no map).
-        attention (str): mechanism of ``abn``: ``residual`` g(1+M), ``multiply`` gM, ``none`` g.
+        attention (str): mechanism of ``abn``: ``residual`` g(1+M), ``multiply`` gM, ``none`` g, or
+            ``log-sum``, g(1+M) with the map of the official SENet.
         in_channels (int): of the images.
+        dropout (float): its ratio in training; None: the family's own (wrn 0.3, VGG 0.5,
+            DenseNet 0).
 
     Returns:
         chainer.Chain: takes (B, in_channels, H, W) float32, H and W from 16 px up, returns
-        :class:`~chainer_abn.links.Output`.
+        :class:`~chainer_abn.links.Output`. Its ``arch`` is the name.
 
     Raises:
-        InputError: an unknown name, or a number below 1.
+        InputError: an unknown name, a number out of its range, dropout where there is none.
     """
     if variant not in VARIANTS:
         raise InputError(f'unknown variant {variant!r}: use {", ".join(VARIANTS)}')
-    if attention not in MECHANISMS:
-        raise InputError(f'unknown attention mechanism {attention!r}: use {", ".join(MECHANISMS)}')
+    if attention not in ATTENTIONS:
+        raise InputError(f'unknown attention mechanism {attention!r}: use {", ".join(ATTENTIONS)}')
     for name, number in ('n_class', n_class), ('in_channels', in_channels):
         if number < 1:
             raise InputError(f'{name} must be at least 1, not {number}')
-    backbone = architecture(arch).declare(in_channels)
+    found = architecture(arch)
+    if found.dropout is not None:
+        ratio = found.dropout if dropout is None else dropout
+        if not 0 <= ratio < 1:
+            raise InputError(f'dropout must be from 0 to below 1, not {ratio}')
+        backbone = found.declare(in_channels, dropout=ratio)
+    elif dropout:
+        raise InputError(f'{arch} has no dropout')
+    else:
+        backbone = found.declare(in_channels)
     if variant == 'abn':
-        return ABN(backbone, n_class, attention)
-    return {'baseline': Baseline, 'cam': CAM}[variant](backbone, n_class)
+        net = ABN(backbone, n_class, attention)
+    else:
+        net = {'baseline': Baseline, 'cam': CAM}[variant](backbone, n_class)
+    net.arch = arch
+    return net

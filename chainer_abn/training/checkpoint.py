@@ -1,14 +1,13 @@
 """Network files: a plain .npz (no pickled object) that carries what rebuilds the network."""
 import json
-import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy
 
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
+from chainer_abn.training.files import replacing
 
 import chainer
 
@@ -24,7 +23,9 @@ def save(path, net, config):
         net: made by :func:`chainer_abn.build`.
         config (dict): JSON values. ``arch``, ``variant``, ``attention``, ``in_channels`` and
             ``classes`` rebuild the network; ``image_size`` and ``resize`` ([height, width] in
-            pixels), ``mean`` and ``std`` (per channel, in [0, 1]) say what images it takes.
+            pixels), ``mean`` and ``std`` (of red, green, blue, in [0, 1]) say what images it
+            takes; ``channel_order`` (default RGB) in what order. ``dropout`` (default None) is the
+            argument of :func:`chainer_abn.build`.
     """
     arrays = chainer.serializers.DictionarySerializer()
     net.serialize(arrays)
@@ -49,7 +50,7 @@ def load(path):
         if not all(name in config for name in NEEDED):
             raise KeyError
         net = build(config['arch'], len(config['classes']), config['variant'],
-                    config['attention'], config['in_channels'])
+                    config['attention'], config['in_channels'], config.get('dropout'))
     except (KeyError, TypeError, json.JSONDecodeError):
         raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     except InputError as error:
@@ -65,7 +66,7 @@ def load(path):
 
 
 def write_npz(path, arrays):
-    """Write arrays to an .npz file: beside it, flushed, then renamed over it.
+    """Write arrays to an .npz file, whole or not at all.
 
     Raises:
         TypeError: an array is of objects and would have to be pickled.
@@ -75,12 +76,8 @@ def write_npz(path, arrays):
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f'{name} is no plain array')
-    part = Path(f'{path}.part')
-    with open(part, 'wb') as file:
+    with replacing(path) as file:
         numpy.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def read_npz(path):

@@ -24,9 +24,15 @@ class Settings:
     std: tuple | None = None
 
 
+# what the official networks take, by the side of their usual images: mean and std for red, green, blue
+NORMALISATION = {
+    32: ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    224: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
 # Official code: CIFAR recipe with the ResNet batch size, mean and std for both sets.
 CIFAR = Settings('resnet110', 128, 300, 0.1, 1e-4, 'multistep', (150, 225), pad=4, positive_map=False,
-                 image_size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+                 image_size=32, mean=NORMALISATION[32][0], std=NORMALISATION[32][1])
 
 SETTINGS = {
     'cifar10': CIFAR,

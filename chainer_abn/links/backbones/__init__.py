@@ -1,5 +1,9 @@
-"""One file per family: each parses its names and declares its networks as data."""
-from collections.abc import Callable
+"""One file per family: each parses its names and declares its networks as data.
+
+A family module has ``EXAMPLES`` (names, for messages and tests) and ``parse(name)``, which gives an
+:class:`Architecture`, or None where the name is not of the family.
+"""
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import chainer
@@ -15,11 +19,16 @@ class Backbone:
             stride it has in every family; a family without a stride there ignores it.
         channels (int): that come out of the last stage.
         tail: () -> a fresh BN-ReLU for pre-activation families, else the identity.
+        classifier: n_class -> a fresh link (B, channels, h, w) -> (B, n_class) for a family whose
+            end is not global average pooling and one linear layer.
+        attention_bn (bool): whether the attention stage is followed by batch normalization.
     """
     stages: list[chainer.Link]
     last_stage: Callable[[int], chainer.Link]
     channels: int
     tail: Callable[[], Callable] = lambda: chainer.functions.identity
+    classifier: Callable[[int], chainer.Link] | None = None
+    attention_bn: bool = True
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,21 @@ class Architecture:
 
     Attributes:
         image_size (int): the side of its usual square input, in pixels.
-        declare: in_channels -> Backbone.
+        declare: in_channels -> Backbone; (in_channels, dropout) where there is dropout.
+        official_layers: network -> (name, layer) of every convolution, normalization and linear
+            layer outside of the attention head, by the names of the official PyTorch network.
+        dropout (float): its usual ratio, None for a family without dropout.
+        channel_order (str): of the images that published weights were trained on, RGB or BGR.
     """
     image_size: int
-    declare: Callable[[int], Backbone]
+    declare: Callable[..., Backbone]
+    official_layers: Callable[[chainer.Chain], Iterable[tuple[str, chainer.Link]]]
+    dropout: float | None = None
+    channel_order: str = 'RGB'
+
+
+def last_stages(net):
+    """(prefix of the official name, link) of the copies of the last stage that a network has."""
+    if hasattr(net, 'attention_branch'):
+        yield 'att_', net.attention_branch.stage
+    yield '', net.perception_branch.stage

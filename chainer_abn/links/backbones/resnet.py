@@ -1,8 +1,11 @@
 """ResNet (He et al. 2016) as the official ABN code builds it."""
+import functools
 import re
 
-from chainer_abn.links.backbones import Architecture, Backbone
+from chainer_abn.links.backbones import Architecture, Backbone, last_stages
 from chainer_abn.links.blocks import Stem, basic, bottleneck, stage
+
+import chainer
 
 # depth -> block, blocks per stage
 IMAGENET = {
@@ -21,9 +24,9 @@ def parse(name):
     match = re.fullmatch(r'resnet([1-9]\d{0,3})', name)
     depth = int(match[1]) if match else 0
     if depth in IMAGENET:
-        return Architecture(224, lambda in_channels: imagenet(depth, in_channels))
+        return Architecture(224, functools.partial(imagenet, depth), official_layers)
     if depth >= 8 and depth % 6 == 2:
-        return Architecture(32, lambda in_channels: cifar(depth, in_channels))
+        return Architecture(32, functools.partial(cifar, depth), official_layers)
     return None
 
 
@@ -44,10 +47,11 @@ def cifar(depth, in_channels):
         channels=c3)
 
 
-def imagenet(depth, in_channels):
+def imagenet(depth, in_channels, **gate):
     """Stages of 64, 128, 256, 512 channels, times 4 with bottlenecks, behind a 7x7 stem."""
     block, (n1, n2, n3, n4) = IMAGENET[depth]
     expansion = 1 if block is basic else 4
+    block = functools.partial(block, **gate)
     c1, c2, c3, c4 = (c * expansion for c in (64, 128, 256, 512))
     return Backbone(
         stages=[Stem(in_channels, 64, 7, stride=2, pool=True),
@@ -56,3 +60,27 @@ def imagenet(depth, in_channels):
                 stage(block, c2, c3, n3, stride=2)],
         last_stage=lambda stride: stage(block, c3, c4, n4, stride),
         channels=c4)
+
+
+def official_layers(net):
+    stem, *stages = net.feature_extractor
+    yield 'conv1', stem.conv
+    yield 'bn1', stem.bn
+    named = [(f'layer{i}', blocks) for i, blocks in enumerate(stages, 1)]
+    named += [(f'{prefix}layer{len(stages) + 1}', blocks) for prefix, blocks in last_stages(net)]
+    for name, blocks in named:
+        for i, block in enumerate(blocks):
+            yield from block_layers(f'{name}.{i}', block)
+    yield 'fc', net.perception_branch.fc
+
+
+def block_layers(name, block):
+    for i, layer in enumerate(block.body, 1):
+        yield f'{name}.conv{i}', layer.conv
+        yield f'{name}.bn{i}', layer.bn
+    if isinstance(block.gate, chainer.Link):
+        yield f'{name}.fc1', block.gate.fc1
+        yield f'{name}.fc2', block.gate.fc2
+    if isinstance(block.shortcut, chainer.Link):
+        yield f'{name}.downsample.0', block.shortcut.conv
+        yield f'{name}.downsample.1', block.shortcut.bn

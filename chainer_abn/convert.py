@@ -1,0 +1,78 @@
+"""Networks from PyTorch, and back.
+
+    python -m chainer_abn.convert CHECKPOINT.pth.tar OUT.npz --arch resnet110
+    python -m chainer_abn.convert NETWORK.npz OUT.pth.tar --to-torch
+
+Reads the official ABN checkpoints and, as baselines, those of bearpaw/pytorch-classification and
+torchvision, and Chainer's ResNet-50 .npz of the caffemodel. PyTorch is not needed.
+"""
+import os
+from pathlib import Path
+
+from chainer_abn.errors import ArgumentParser, InputError, run_program
+from chainer_abn.functions import MECHANISMS
+from chainer_abn.links import VARIANTS
+from chainer_abn.training import checkpoint
+from chainer_abn.training.weights import read_network, to_torch
+
+PROGRAM = 'chainer_abn.convert'
+
+
+def main():
+    options = read_command_line()
+    if options.to_torch:
+        net, config = checkpoint.load(options.file)
+        write(options.out, lambda: to_torch(options.out, net))
+    else:
+        net, config = read_network(
+            options.file, options.arch, variant=options.variant, attention=options.attention,
+            classes=read_classes(options.classes))
+        write(options.out, lambda: checkpoint.save(options.out, net, config))
+    attention = f', attention {config["attention"]}' if config['variant'] == 'abn' else ''
+    print(f'{config["arch"]} {config["variant"]}{attention}, {len(config["classes"])} classes, '
+          f'{sum(p.size for p in net.params()):,} parameters: {options.out}')
+
+
+def read_command_line():
+    parser = ArgumentParser(prog=PROGRAM, description='Networks from PyTorch, and back.')
+    parser.add_argument('file', help='a checkpoint (.pth, .pth.tar); with --to-torch a network (.npz)')
+    parser.add_argument('out', help='the file to write')
+    parser.add_argument('--arch', '-a', help='such as resnet110; a PyTorch file does not tell it')
+    parser.add_argument('--variant', choices=VARIANTS,
+                        help='default: abn where the file has an attention branch, else baseline')
+    parser.add_argument('--attention', choices=MECHANISMS,
+                        help='mechanism, which the weights do not tell (default residual)')
+    parser.add_argument('--classes', metavar='FILE', help='names of the classes, one a line')
+    parser.add_argument('--to-torch', action='store_true',
+                        help='write a checkpoint for the official network')
+    options = parser.parse_args()
+    if options.to_torch:
+        for name in 'arch', 'variant', 'attention', 'classes':
+            if getattr(options, name) is not None:
+                raise InputError(f'--{name}: a network file tells it; leave it out')
+    elif options.arch is None:
+        raise InputError('--arch is missing: a PyTorch file does not tell its own')
+    if os.path.realpath(options.file) == os.path.realpath(options.out):
+        raise InputError(f'{options.out}: is the file to read')
+    return options
+
+
+def read_classes(path):
+    if path is None:
+        return None
+    try:
+        names = Path(path).read_text(encoding='utf-8').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'--classes {path}: {getattr(error, "strerror", None) or error}') from None
+    return [name.strip() for name in names if name.strip()]
+
+
+def write(path, save):
+    try:
+        save()
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from None
+
+
+if __name__ == '__main__':
+    run_program(main, PROGRAM)

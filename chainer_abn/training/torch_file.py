@@ -1,0 +1,232 @@
+"""PyTorch checkpoint files, read and written without PyTorch.
+
+A .pth file is a pickle that may name any Python function to be called, so what reads it decides what
+may run: here only :class:`Tensor` records and plain containers are made, whatever the file asks for.
+Both formats are read: the zip archive of PyTorch 1.6 and later, and the stream of pickles and raw
+arrays before it. Arrays stay in the file until they are asked for.
+"""
+import collections
+import io
+import itertools
+import math
+import pickle
+import struct
+import zipfile
+from dataclasses import dataclass
+
+import numpy
+
+from chainer_abn.errors import InputError
+from chainer_abn.training.files import replacing
+
+DTYPES = {
+    'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'LongStorage': '<i8',
+    'IntStorage': '<i4', 'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': '?',
+}
+STORAGES = {numpy.dtype(dtype): name for name, dtype in DTYPES.items()}
+LEGACY_MAGIC = 0x1950a86a20f9469cfc6c
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A flat array in the file."""
+    dtype: str
+    key: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a storage, not read yet; ``offset`` and ``strides`` count elements."""
+    storage: Storage
+    offset: int
+    shape: tuple
+    strides: tuple
+
+
+class TorchFile:
+    """An open checkpoint file.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        content: what was saved, with a :class:`Tensor` in place of each tensor.
+
+    Raises:
+        InputError: no such file, cut short, another format, or it wants something run.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            self.file = open(path, 'rb')
+        except OSError as error:
+            raise InputError(f'{path}: {error.strerror}') from None
+        try:
+            if zipfile.is_zipfile(self.file):
+                self._open_zip()
+            else:
+                self._open_legacy()
+        except Exception as error:          # a damaged pickle can raise anything
+            self.file.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f'{path}: not a PyTorch checkpoint, or cut short '
+                             f'({type(error).__name__}: {error})') from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def _open_zip(self):
+        archive = zipfile.ZipFile(self.file)
+        pickles = [name for name in archive.namelist() if name.endswith('/data.pkl')]
+        if len(pickles) != 1:
+            raise InputError(f'{self.path}: a zip archive, but not a PyTorch checkpoint')
+        root = pickles[0][:-len('data.pkl')]
+        if root + 'byteorder' in archive.namelist() and self._part(archive, root + 'byteorder') != b'little':
+            raise InputError(f'{self.path}: of a big-endian machine')
+        self.content = _Unpickler(io.BytesIO(self._part(archive, pickles[0])), self.path).load()
+        self._bytes = lambda storage: self._part(archive, f'{root}data/{storage.key}')
+
+    def _part(self, archive, name):
+        info = archive.getinfo(name)
+        if info.compress_type != zipfile.ZIP_STORED:    # PyTorch never compresses; a bomb does
+            raise InputError(f'{self.path}: {name} is compressed')
+        return archive.read(info)
+
+    def _open_legacy(self):
+        self.file.seek(0)
+        if _Unpickler(self.file, self.path).load() != LEGACY_MAGIC:
+            raise InputError(f'{self.path}: not a PyTorch checkpoint')
+        for _ in 'protocol version', 'byte order and sizes':
+            _Unpickler(self.file, self.path).load()
+        unpickler = _Unpickler(self.file, self.path)
+        self.content = unpickler.load()
+        positions = {}
+        for key in _Unpickler(self.file, self.path).load():
+            size, = struct.unpack('<q', self.file.read(8))
+            positions[key] = self.file.tell()
+            self.file.seek(size * numpy.dtype(unpickler.storages[key].dtype).itemsize, io.SEEK_CUR)
+
+        def read(storage):
+            self.file.seek(positions[storage.key])
+            return self.file.read(storage.size * numpy.dtype(storage.dtype).itemsize)
+
+        self._bytes = read
+
+    def array(self, tensor):
+        """Read a tensor -> numpy.ndarray of its own.
+
+        Raises:
+            InputError: the file does not hold what the tensor claims.
+        """
+        storage = tensor.storage
+        try:
+            data = self._bytes(storage)
+            values = numpy.frombuffer(data, storage.dtype)
+            last = tensor.offset + sum((n - 1) * step for n, step in
+                                       zip(tensor.shape, tensor.strides, strict=True))
+            if (min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or len(values) != storage.size
+                    or math.prod(tensor.shape) > storage.size
+                    or (math.prod(tensor.shape) and last >= storage.size)):
+                raise ValueError('a tensor reaches out of its storage')
+            return numpy.lib.stride_tricks.as_strided(
+                values[tensor.offset:], tensor.shape,
+                [step * values.itemsize for step in tensor.strides]).copy()
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+            raise InputError(f'{self.path}: damaged ({error})') from None
+
+
+class _Unpickler(pickle._Unpickler):
+    """Makes plain containers and tensors; any other thing that the pickle names is refused.
+
+    It is the library's unpickler written in Python: that in C would take gigabytes of memory for
+    a few bytes that claim a large memo.
+    """
+
+    def __init__(self, file, path):
+        super().__init__(file, encoding='utf-8')
+        self.path, self.storages = path, {}
+
+    def find_class(self, module, name):
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+            return _rebuild_tensor
+        if (module, name) == ('torch._utils', '_rebuild_parameter'):
+            return _rebuild_parameter
+        if module == 'torch' and name in DTYPES:
+            return DTYPES[name]
+        if (module, name) == ('torch', 'Size'):
+            return tuple
+        raise InputError(f'{self.path}: refused, it is not weights only: it names {module}.{name}')
+
+    def load_build(self):
+        """State of an object, such as a state_dict's ``_metadata``: left out, it could set anything."""
+        self.stack.pop()
+
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+
+    def persistent_load(self, pid):
+        kind, dtype, key, _, size, *view = pid
+        if kind != 'storage' or (view and view[0] is not None):
+            raise pickle.UnpicklingError('a storage of an unknown kind')
+        storage = Storage(dtype, str(key), int(size))
+        self.storages[key] = storage
+        return storage
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_):
+    return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+def _rebuild_parameter(tensor, *_):
+    return tensor
+
+
+def write(path, content):
+    """Write a checkpoint in the zip format, whole or not at all; the same bytes for the same content.
+
+    Args:
+        path: of the file.
+        content: dicts with str keys, lists, str, int, float, bool, None and numpy arrays, nested;
+            arrays become tensors.
+    """
+    storages = []
+    pickled = b'\x80\x02' + _pickle(content, storages) + pickle.STOP
+    parts = {'data.pkl': pickled, 'byteorder': b'little', 'version': b'3\n'}
+    parts.update((f'data/{key}', array.tobytes()) for key, array in enumerate(storages))
+    with replacing(path) as file, zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(f'checkpoint/{name}'), data)
+
+
+def _pickle(value, storages):
+    """The opcodes (protocol 2) that make a value. pickle itself would have to import torch."""
+    if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, dict):
+            start = _name('collections', 'OrderedDict') + pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.MARK
+            items, end = itertools.chain.from_iterable(value.items()), pickle.SETITEMS
+        elif isinstance(value, list):
+            start, items, end = pickle.EMPTY_LIST + pickle.MARK, value, pickle.APPENDS
+        else:
+            start, items, end = pickle.MARK, value, pickle.TUPLE
+        return start + b''.join(_pickle(item, storages) for item in items) + end
+    if not isinstance(value, numpy.ndarray):
+        return pickle.dumps(value, 2).removeprefix(b'\x80\x02').removesuffix(pickle.STOP)
+    storages.append(value)
+    storage = (pickle.MARK + _pickle('storage', storages) + _name('torch', STORAGES[value.dtype])
+               + b''.join(_pickle(item, storages) for item in (str(len(storages) - 1), 'cpu', value.size))
+               + pickle.TUPLE + pickle.BINPERSID)
+    strides = tuple(step // value.itemsize for step in numpy.empty(value.shape, value.dtype).strides)
+    rest = (_pickle(item, storages) for item in (0, value.shape, strides, False, {}))
+    return (_name('torch._utils', '_rebuild_tensor_v2') + pickle.MARK + storage + b''.join(rest)
+            + pickle.TUPLE + pickle.REDUCE)
+
+
+def _name(module, name):
+    return pickle.GLOBAL + f'{module}\n{name}\n'.encode()

@@ -1,0 +1,222 @@
+"""Networks from the files of other programs, and back."""
+import zipfile
+
+import numpy
+
+from chainer_abn.errors import InputError
+from chainer_abn.links import build
+from chainer_abn.links.build import architecture
+from chainer_abn.links.official import official_arrays, unused_arrays
+from chainer_abn.training import checkpoint, torch_file
+from chainer_abn.training.settings import NORMALISATION
+from chainer_abn.version import __version__
+
+PREFIX = 'module.'              # of the official state_dict, saved out of torch.nn.DataParallel
+SHOWN = 5                       # names of each kind in a message
+CLASSIFIERS = ('fc.weight', 'classifier.weight', 'classifier.6.weight')
+FIRST = ('conv1.weight', 'conv_1_3x3.weight', 'features.0.weight')
+# Chainer's ResNet50Layers subtracts this mean (blue, green, red) from images of 0 to 255
+CAFFE_MEAN = (103.063, 115.903, 123.152)
+
+
+def read_network(path, arch=None, **options):
+    """A network from a file of this program, of PyTorch or of Chainer's ResNet50Layers.
+
+    Args:
+        path: an .npz or .pth file.
+        arch (str): None only for a file of this program, which tells its own.
+        options: for :func:`from_torch`.
+
+    Returns:
+        (chainer.Chain, dict): the network and its config.
+
+    Raises:
+        InputError: no such file, damaged, or not of that architecture.
+    """
+    names = _names_in_zip(path)
+    if not str(path).endswith('.npz') and not any(name.endswith('.npy') for name in names):
+        if arch is None:
+            raise InputError(f'{path}: --arch is missing, a PyTorch file does not tell its own')
+        return from_torch(path, arch, **options)
+    if any(value is not None for value in options.values()):
+        raise InputError(f'{path}: {", ".join(options)} can be told of a PyTorch file only')
+    if 'res2/a/conv1/W.npy' in names:
+        if arch != 'resnet50_fine':
+            raise InputError(f'{path}: weights of Chainer\'s ResNet50Layers; they fit --arch resnet50_fine')
+        return from_caffe(path)
+    net, config = checkpoint.load(path)
+    if arch is not None and config['arch'] != arch:
+        other = build(arch, len(config['classes']), config['variant'], config['attention'],
+                      config['in_channels'])
+        raise InputError(f'{path}: a {config["arch"]}, not a {arch}: '
+                         + differences(official_arrays(other), official_arrays(net)))
+    return net, config
+
+
+def _names_in_zip(path):
+    """The names in a zip archive; none where the file is something else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror or error}') from None
+    except zipfile.BadZipFile:
+        return []
+
+
+def from_torch(path, arch, variant=None, attention=None, classes=None):
+    """A network with the weights of a PyTorch checkpoint.
+
+    The official ABN checkpoints fit, and as baselines those of bearpaw/pytorch-classification (CIFAR)
+    and torchvision (ImageNet). The numbers of classes and of the images' channels, and whether
+    the map is a log-sum, are read from the tensors.
+
+    Args:
+        path: of a checkpoint: a dict with ``state_dict``, or the state_dict alone; its names may
+            begin with ``module.``.
+        arch (str)
+        variant (str): None: ``abn`` where there is an attention branch in it, else ``baseline``.
+        attention (str): mechanism of an ABN; None: ``residual``, or ``log-sum`` where the
+            checkpoint has no layers for a map.
+        classes (sequence of str): names; None: ``0``, ``1``, ...
+
+    Returns:
+        (chainer.Chain, dict): the network and its config.
+
+    Raises:
+        InputError: no such file, damaged, not weights only, or anything missing, left over or of
+            another shape, by name.
+    """
+    if architecture(arch).channel_order == 'BGR':
+        raise InputError(f'{arch} has no PyTorch weights: it takes Chainer\'s ResNet-50 .npz file')
+    with torch_file.TorchFile(path) as file:
+        tensors = _state_dict(file)
+        head = 'att_conv.weight' in tensors
+        n_class = _dimension(tensors, CLASSIFIERS, 0, path)
+        variant = variant or ('abn' if head else 'baseline')
+        if attention is None:
+            attention = 'log-sum' if head and 'att_conv3.weight' not in tensors else 'residual'
+        if classes is not None and len(classes) != n_class:
+            raise InputError(f'{path}: has {n_class} classes, not the {len(classes)} that were named')
+        in_channels = _dimension(tensors, FIRST, 1, path)
+        net = build(arch, n_class, variant, attention, in_channels)
+        arrays, unused = official_arrays(net), unused_arrays(net)
+        used = {name: tensor for name, tensor in tensors.items()
+                if name in arrays or not (name in unused or name.endswith('.num_batches_tracked'))}
+        if differ := differences(arrays, used):
+            raise InputError(f'{path} does not fit {arch} ({variant}): {differ}')
+        for name, array in arrays.items():
+            values = file.array(used[name])
+            if values.dtype.kind != 'f':
+                raise InputError(f'{path}: {name} holds {values.dtype}, not floating-point numbers')
+            array[...] = values
+    side = architecture(arch).image_size
+    mean, std = NORMALISATION[side]
+    return net, _config(arch, variant, attention, in_channels, classes or numbers(n_class), mean, std,
+                        resize=side if side == 32 else 256)
+
+
+def _state_dict(file):
+    """Name -> tensor, without the prefix of DataParallel."""
+    content = file.content
+    if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
+        content = content['state_dict']
+    if not isinstance(content, dict) or not content or not all(
+            isinstance(name, str) and isinstance(tensor, torch_file.Tensor)
+            for name, tensor in content.items()):
+        raise InputError(f'{file.path}: holds no state_dict of tensors')
+    if all(name.startswith(PREFIX) for name in content):
+        content = {name.removeprefix(PREFIX): tensor for name, tensor in content.items()}
+    return content
+
+
+def _dimension(tensors, names, axis, path):
+    for name in names:
+        if name in tensors and len(tensors[name].shape) > axis and tensors[name].shape[axis] > 0:
+            return tensors[name].shape[axis]
+    raise InputError(f'{path}: no {" or ".join(names)} in it: not a network of a known kind')
+
+
+def differences(expected, found):
+    """What is missing, left over and of another shape, in words; '' where all fits.
+
+    Args:
+        expected, found (dict): name -> anything with a shape.
+    """
+    kinds = {
+        'missing': [name for name in expected if name not in found],
+        'left over': [name for name in found if name not in expected],
+        'of another shape': [
+            f'{name} {tuple(found[name].shape)} for {tuple(array.shape)}' for name, array in expected.items()
+            if name in found and tuple(found[name].shape) != tuple(array.shape)],
+    }
+    return '; '.join(
+        f'{kind}: {", ".join(names[:SHOWN])}' + (f' and {len(names) - SHOWN} more' if names[SHOWN:] else '')
+        for kind, names in kinds.items() if names)
+
+
+def from_caffe(path):
+    """``resnet50_fine`` with the weights of Chainer's ``ResNet50Layers`` (an .npz of the caffemodel).
+
+    Returns:
+        (chainer.Chain, dict): the baseline and its config, which remembers that images are BGR,
+        0 to 255, less the mean.
+    """
+    found = {name: array for name, array in checkpoint.read_npz(path).items() if not name.endswith('/N')}
+    n_class = found['fc6/W'].shape[0] if 'fc6/W' in found and found['fc6/W'].ndim == 2 else 1000
+    net = build('resnet50_fine', n_class, 'baseline')
+    arrays = {}
+    theirs = {'running_mean': 'avg_mean', 'running_var': 'avg_var'}
+    for name, array in official_arrays(net).items():
+        layer, kind = name.rsplit('.', 1)
+        if kind in ('weight', 'bias'):
+            normalization = layer.rsplit('.', 1)[-1].startswith('bn')
+            kind = {'weight': 'gamma' if normalization else 'W',
+                    'bias': 'beta' if normalization else 'b'}[kind]
+        arrays[f'{layer.replace(".", "/")}/{theirs.get(kind, kind)}'] = array
+    if differ := differences(arrays, found):
+        raise InputError(f'{path} does not fit Chainer\'s ResNet50Layers: {differ}')
+    for name, array in arrays.items():
+        array[...] = found[name]
+    return net, _config(net.arch, 'baseline', 'residual', 3, numbers(n_class),
+                        [value / 255 for value in CAFFE_MEAN[::-1]], [1 / 255] * 3, resize=256)
+
+
+def numbers(n_class):
+    """Names for classes that have none: 0, 1, ..."""
+    return [str(i) for i in range(n_class)]
+
+
+def _config(arch, variant, attention, in_channels, classes, mean, std, resize):
+    """The config of a network that another program trained."""
+    found = architecture(arch)
+    return {
+        'program': 'chainer_abn', 'version': __version__,
+        'arch': arch, 'variant': variant, 'attention': attention, 'dropout': None,
+        'in_channels': in_channels, 'classes': list(classes),
+        'image_size': [found.image_size] * 2, 'resize': [resize] * 2,
+        'mean': list(mean), 'std': list(std), 'channel_order': found.channel_order,
+    }
+
+
+def to_torch(path, net):
+    """Write a checkpoint that the official network, in DataParallel as there, loads strictly.
+
+    Args:
+        path: of the file.
+        net: made by :func:`chainer_abn.build`, on the CPU.
+    """
+    if architecture(net.arch).channel_order == 'BGR':
+        raise InputError(f'{net.arch} has no PyTorch network')
+    arrays = {**official_arrays(net), **unused_arrays(net)}
+    state = {}
+    for name, array in arrays.items():
+        state[PREFIX + name] = numpy.asarray(array)
+        if name.endswith('.running_var'):
+            state[PREFIX + name.replace('running_var', 'num_batches_tracked')] = numpy.array(0)
+    n_parameter = sum(not name.rpartition('.')[2].startswith('running_') for name in arrays)
+    # what the official program reads on --resume: an optimizer that has not moved yet
+    group = {'lr': 0.1, 'momentum': 0.9, 'dampening': 0, 'weight_decay': 1e-4, 'nesterov': False,
+             'params': list(range(n_parameter))}
+    torch_file.write(path, {'epoch': 0, 'state_dict': state, 'acc': 0.0, 'best_acc': 0.0,
+                            'optimizer': {'state': {}, 'param_groups': [group]}})
