@@ -6,10 +6,12 @@
 README.md tells the settings and what a run leaves in its folder.
 """
 import argparse
+import hashlib
 import math
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from chainer_abn import runtime
 from chainer_abn.datasets import NAMES, open_dataset
@@ -18,34 +20,49 @@ from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
 from chainer_abn.datasets.transforms import MIN_SIDE
 from chainer_abn.errors import ArgumentParser, InputError, run_program
-from chainer_abn.functions import MECHANISMS
 from chainer_abn.interrupt import Terminated
-from chainer_abn.links import VARIANTS
-from chainer_abn.links.build import architecture
+from chainer_abn.links import ATTENTIONS, VARIANTS, build, summary
+from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.runtime.devices import choose_device, describe
+from chainer_abn.training.finetune import PARTS, check_parts, start_from
 from chainer_abn.training.run_folder import RunFolder
-from chainer_abn.training.runner import train_fold
+from chainer_abn.training.runner import first_network, train_fold
 from chainer_abn.training.schedule import SCHEDULES
 from chainer_abn.training.settings import settings_of
+from chainer_abn.training.weights import read_network
+
+import chainer
 
 PROGRAM = 'n_fold_train.py'
 
 
 def main():
     options, run, old_config = read_command_line(sys.argv[1:])
+    if options.summary:
+        return print_network(options)
+    start, start_config = read_start(options)
+    if run is None:
+        resolve(options, start_config)
     device = choose_device(options.gpu)
     store = open_store(options)
     folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
     check_batchsize(options.batchsize, folds.values())
     configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
+    # before anything is written: whether the weights fit
+    fresh = start and start_from(first_network(configs[1], options), start)
     config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), device)
     if run is None:
         run = RunFolder.create(options.out, config)
     elif config['folds_digest'] != old_config['folds_digest']:
         raise InputError(f'--resume {run.root}: {options.dataset} does not hold the images any more '
                          'that the run was started with')
+    elif config['pretrained_sha256'] != old_config.get('pretrained_sha256'):
+        raise InputError(f'--resume {run.root}: {options.pretrained} is not the file any more '
+                         'that the run was started with')
     print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
           f'{len(config["classes"])} classes, {config["device"]}; writing to {run.root}')
+    if start is not None:
+        print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
     try:
         for fold in options.folds or folds:
             if fold in run.finished_folds():
@@ -53,7 +70,7 @@ def main():
             train, validation = folds[fold]
             print(f'\nfold {fold} of {len(folds)}: {len(train)} training and {len(validation)} validation '
                   'images', flush=True)
-            train_fold(run, fold, store, folds[fold], configs[fold], options, device)
+            train_fold(run, fold, store, folds[fold], configs[fold], options, device, start)
     except (KeyboardInterrupt, Terminated) as stop:
         how = f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
         raise type(stop)(how) from None
@@ -61,11 +78,11 @@ def main():
 
 
 def read_command_line(argv):
-    """The options with every default filled in; for a resumed run its folder and config too."""
+    """The options as they were given; for a resumed run its own, with its folder and config."""
     parser = make_parser()
     given = parser.parse_args(argv)
     if given.resume is None:
-        return resolve(given), None, None
+        return given, None, None
     run, config = RunFolder.open(given.resume)
     taken = {'resume', 'gpu', 'workers'}
     for name, value in vars(given).items():
@@ -106,9 +123,16 @@ def make_parser():
     network = parser.add_argument_group('network')
     network.add_argument('--arch', '-a', help='such as resnet20 (CIFAR style) or resnet50')
     network.add_argument('--variant', choices=VARIANTS, help='default abn')
-    network.add_argument('--attention', choices=MECHANISMS, help='default residual')
+    network.add_argument('--attention', '--attention-map', choices=ATTENTIONS, help='default residual')
     network.add_argument('--positive-map', action=argparse.BooleanOptionalAction,
                          help='start the attention map as an increasing function of the evidence')
+    network.add_argument('--dropout', type=float, help='ratio, where the network has dropout')
+    network.add_argument('--pretrained', metavar='FILE',
+                         help='start from the weights of a network (.npz) or PyTorch checkpoint (.pth)')
+    network.add_argument('--freeze', type=part_list, metavar='PART,...',
+                         help=f'train the rest only: {", ".join(PARTS)}')
+    network.add_argument('--summary', action='store_true', default=None,
+                         help='print the network, its sizes and costs, and stop')
 
     training = parser.add_argument_group('training')
     training.add_argument('--kfold', '-k', type=int,
@@ -133,7 +157,30 @@ def make_parser():
     return parser
 
 
-def resolve(options):
+def print_network(options):
+    """``--summary``: the network alone, with the classes of the data set if there is one."""
+    if options.arch is None:
+        raise InputError('--summary: --arch is missing')
+    n_class = 10 if architecture(options.arch).image_size == 32 else 1000
+    if options.dataset is not None:
+        dataset = open_dataset(options.dataset, options.data_dir, False, options.n_images, 0)
+        n_class = len(dataset.classes)
+    print(summary(build(options.arch, n_class, options.variant or 'abn', options.attention or 'residual'),
+                  options.image_size))
+
+
+def read_start(options):
+    """The network that ``--pretrained`` names and its config; None and {} without it."""
+    if options.pretrained is None and options.arch == 'resnet50_fine':
+        options.pretrained = os.path.join(
+            chainer.dataset.get_dataset_directory('pfnet/chainer/models', False), 'ResNet-50-model.npz')
+        if not os.path.exists(options.pretrained):
+            raise InputError('--arch resnet50_fine starts from ImageNet weights: --pretrained '
+                             f'ResNet-50-model.npz is missing, and so is {options.pretrained}')
+    return (None, {}) if options.pretrained is None else read_network(options.pretrained, options.arch)
+
+
+def resolve(options, start_config):
     """Fill in the defaults and refuse values that make no sense."""
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
@@ -142,8 +189,10 @@ def resolve(options):
     epoch = row.epoch if options.epoch is None else options.epoch
     defaults = {
         'skip_bad': False, 'flip': True, 'rotate': 0.0, 'pad': row.pad,
-        'mean': row.mean, 'std': row.std,
-        'arch': row.arch, 'variant': 'abn', 'attention': 'residual',
+        # a pretrained network goes on with the colours it knows
+        'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
+        'arch': start_config.get('arch', row.arch), 'freeze': [],
+        'variant': 'abn', 'attention': 'residual',
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
@@ -181,7 +230,8 @@ def resolve(options):
         raise InputError('--std: must be more than 0')
     if options.folds and max(options.folds) > max(options.kfold, 1):
         raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
-    return options
+    dropout_of(options.arch, options.dropout)
+    check_parts(options.freeze, options.variant)
 
 
 def open_store(options):
@@ -210,6 +260,8 @@ def network_config(options, store, fold, train):
     return {
         'program': 'chainer_abn', 'version': runtime.versions()['chainer_abn'],
         'arch': options.arch, 'variant': options.variant, 'attention': options.attention,
+        'dropout': dropout_of(options.arch, options.dropout),
+        'channel_order': architecture(options.arch).channel_order,
         'in_channels': 3, 'classes': list(store.dataset.classes),
         'image_size': list(options.image_size), 'resize': list(options.resize),
         'mean': list(options.mean or mean), 'std': list(options.std or std),
@@ -227,9 +279,14 @@ def run_config(options, configs, folds_digest, device):
         **shared, **average,
         'folds': [{name: c[name] for name in ('fold', 'mean', 'std')} for c in configs],
         'folds_digest': folds_digest,
+        'pretrained_sha256': options.pretrained and sha256(options.pretrained),
         'arguments': vars(options), 'command': shlex.join([PROGRAM, *sys.argv[1:]]),
         'versions': runtime.versions(), 'device': describe(device),
     }
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def print_summary(run):
@@ -253,6 +310,10 @@ def size(text):
 def three(text):
     red, green, blue = (float(value) for value in text.split(','))
     return [red, green, blue]
+
+
+def part_list(text):
+    return list(dict.fromkeys(text.split(',')))
 
 
 def epoch_list(text):

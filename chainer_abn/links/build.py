@@ -26,6 +26,25 @@ def architecture(arch):
     raise InputError(f'unknown architecture {arch!r}: nearest are {", ".join(near)}')
 
 
+def dropout_of(arch, dropout=None):
+    """The dropout ratio of a network, the family's own where ``dropout`` is None.
+
+    Returns:
+        float: or None, where the family has no dropout.
+
+    Raises:
+        InputError: a ratio out of range, or one for a family without dropout.
+    """
+    usual = architecture(arch).dropout
+    if dropout is None:
+        return usual
+    if usual is None:
+        raise InputError(f'dropout {dropout}: {arch} has none')
+    if not 0 <= dropout < 1:
+        raise InputError(f'dropout {dropout}: must be from 0 to below 1')
+    return dropout
+
+
 def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dropout=None):
     """A network with fresh weights, drawn from NumPy's global random state.
 
@@ -56,16 +75,8 @@ def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dro
     for name, number in ('n_class', n_class), ('in_channels', in_channels):
         if number < 1:
             raise InputError(f'{name} must be at least 1, not {number}')
-    found = architecture(arch)
-    if found.dropout is not None:
-        ratio = found.dropout if dropout is None else dropout
-        if not 0 <= ratio < 1:
-            raise InputError(f'dropout must be from 0 to below 1, not {ratio}')
-        backbone = found.declare(in_channels, dropout=ratio)
-    elif dropout:
-        raise InputError(f'{arch} has no dropout')
-    else:
-        backbone = found.declare(in_channels)
+    ratio = dropout_of(arch, dropout)
+    backbone = architecture(arch).declare(in_channels, **({} if ratio is None else {'dropout': ratio}))
     if variant == 'abn':
         net = ABN(backbone, n_class, attention)
     else:

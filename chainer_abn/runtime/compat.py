@@ -65,6 +65,27 @@ def _deconvolution_gradient():
     Deconvolution2DFunction._set_cover_all = set_cover_all_of
 
 
+def _batch_statistics():
+    """functions/normalization/batch_normalization.py:80-83 sums float32 in float32.
+
+    Deep networks multiply what that loses. One training-mode forward pass of ABN ResNet-110 was off by
+    8e-5 in its loss, by 3e-5 with the sums in float64, and the sums take a third longer.
+    """
+    from chainer.functions.normalization.batch_normalization import GeneralBatchNormalizationImpl
+    get_mean_and_var = GeneralBatchNormalizationImpl.get_mean_and_var
+    if getattr(get_mean_and_var, 'in_float64', False):
+        return
+
+    def in_float64(self, axis, gamma, x, xp, interm_dtype):
+        if xp is not numpy or interm_dtype != numpy.float32:
+            return get_mean_and_var(self, axis, gamma, x, xp, interm_dtype)
+        mean, var = (statistic(axis=axis, dtype='d') for statistic in (x.mean, x.var))
+        return mean.astype('f'), var.astype('f')
+
+    in_float64.in_float64 = True
+    GeneralBatchNormalizationImpl.get_mean_and_var = in_float64
+
+
 def _multi_node_iterator(module):
     """chainermn/iterators/multi_node_iterator.py:137: int() of a one-element array (NumPy 2.4)."""
     module.int = lambda value: builtins.int(getattr(value, 'item', lambda: value)())
@@ -135,6 +156,7 @@ def apply():
     _environment_check()
     _float64_summary()
     _deconvolution_gradient()
+    _batch_statistics()
     if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         _AfterImport({
             'chainermn.iterators.multi_node_iterator': _multi_node_iterator,

@@ -5,16 +5,17 @@ import numpy
 
 from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
-from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize
+from chainer_abn.datasets.transforms import Augment, CenterCrop, normalize_of
 from chainer_abn.training import checkpoint
 from chainer_abn.training.classifier import ABNClassifier
+from chainer_abn.training.finetune import start_from
 from chainer_abn.training.trainer import make_iterator, make_trainer
 
 import chainer
 
 
-def train_fold(run, fold, store, split, config, options, device):
-    """Train one fold from a fresh network, or from where it was cut, and leave its files.
+def train_fold(run, fold, store, split, config, options, device, start=None):
+    """Train one fold from its first network, or from where it was cut, and leave its files.
 
     Args:
         run (RunFolder)
@@ -24,15 +25,13 @@ def train_fold(run, fold, store, split, config, options, device):
         config (dict): of the fold's network files; ``mean`` and ``std`` are the fold's.
         options: the run's settings, as attributes.
         device (chainer.backend.Device)
+        start (chainer.Chain): the network that ``--pretrained`` named, or None.
 
     Returns:
         dict: the fold's row of ``summary.json``.
     """
     seed_everything(options.seed, fold, device)
-    network = links.build(config['arch'], len(config['classes']), config['variant'],
-                          config['attention'], config['in_channels'])
-    if options.positive_map and config['variant'] == 'abn':
-        network.attention_branch.start_positive()
+    network = first_network(config, options, start)
     classifier = ABNClassifier(network)
     classifier.to_device(device)
 
@@ -42,7 +41,7 @@ def train_fold(run, fold, store, split, config, options, device):
     validation = Examples(store, split[1], CenterCrop(options.image_size))
     iterators = (make_iterator(train, options.batchsize, options.workers, True, seed),
                  make_iterator(validation, options.batchsize, options.workers, False))
-    converter = Normalize(config['mean'], config['std'])
+    converter = normalize_of(config)
     trainer = make_trainer(
         classifier, iterators, converter, device, options, run, fold, config)
     if run.snapshot(fold).exists():
@@ -56,6 +55,21 @@ def train_fold(run, fold, store, split, config, options, device):
     run.add_summary(row)
     run.snapshot(fold).unlink(missing_ok=True)
     return row
+
+
+def first_network(config, options, start=None):
+    """The network that the training of a fold starts from.
+
+    Raises:
+        InputError: ``start`` is of another architecture.
+    """
+    network = links.build(config['arch'], len(config['classes']), config['variant'],
+                          config['attention'], config['in_channels'], config['dropout'])
+    if options.positive_map and config['variant'] == 'abn':
+        network.attention_branch.start_positive()
+    if start is not None:
+        start_from(network, start)
+    return network
 
 
 def summary_row(trainer, fold):

@@ -12,6 +12,7 @@ from chainer_abn.training.extensions import (
     Validation,
     WithoutEscapes,
 )
+from chainer_abn.training.finetune import freeze
 from chainer_abn.training.schedule import Schedule
 
 import chainer
@@ -24,11 +25,13 @@ ACCURACIES = 'accuracy', 'attention_accuracy', 'top5_accuracy'
 
 
 def make_optimizer(classifier, options):
-    """SGD with momentum (or Nesterov's) and weight decay on every parameter."""
+    """SGD with momentum (or Nesterov's) and weight decay on every parameter that is not frozen."""
     kind = chainer.optimizers.NesterovAG if options.nesterov else chainer.optimizers.MomentumSGD
     optimizer = kind(lr=options.lr, momentum=options.momentum).setup(classifier)
     if options.weight_decay:
         optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(options.weight_decay))
+    for part in options.freeze:
+        freeze(classifier.network, part)
     return optimizer
 
 

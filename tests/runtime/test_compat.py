@@ -51,6 +51,18 @@ def test_deconvolution_gradient_when_only_the_weight_needs_one():
     numpy.testing.assert_allclose(w.grad, both[0].grad)
 
 
+def test_batch_statistics_of_float32_are_summed_in_float64():
+    x = numpy.random.default_rng(0).standard_normal((64, 3, 33, 35)) * 0.02 + 8
+    x = x.astype('f')
+    bn = chainer.links.BatchNormalization(3, decay=0)
+    bn(x)
+    exact = x.astype('d')
+    for found, wanted in ((bn.avg_mean, exact.mean(axis=(0, 2, 3))),
+                          (bn.avg_var, exact.var(axis=(0, 2, 3), ddof=1))):
+        assert found.dtype == 'f'
+        numpy.testing.assert_allclose(found, wanted, rtol=1e-7)         # 3e-7 in float32
+
+
 class Communicator:
     """Hands out what the master rank would send."""
 

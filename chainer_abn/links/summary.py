@@ -1,0 +1,130 @@
+"""What a network is made of and what it costs."""
+from typing import NamedTuple
+
+import numpy
+
+from chainer_abn.links.build import architecture
+
+import chainer
+import chainer.links as L
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        branch (str): feature extractor, attention branch or perception branch.
+        layer (str): the link's name within the network and what it is.
+        output (tuple): shape of what comes out for one image.
+        parameters (int): trainable numbers.
+        multiply_adds (int): of its convolutions and linear layers for one image.
+    """
+    branch: str
+    layer: str
+    output: tuple
+    parameters: int
+    multiply_adds: int
+
+
+class Summary(NamedTuple):
+    """The table of a network; its str() is what ``n_fold_train.py --summary`` prints.
+
+    Attributes:
+        title (str)
+        rows (list of Row)
+    """
+    title: str
+    rows: list
+
+    @property
+    def parameters(self):
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def multiply_adds(self):
+        return sum(row.multiply_adds for row in self.rows)
+
+    def __str__(self):
+        lines, branch = [], None
+        for row in self.rows:
+            if row.branch != branch:
+                branch = row.branch
+                inside = [r for r in self.rows if r.branch == branch]
+                lines.append([branch, '', *(f'{sum(r[i] for r in inside):,}' for i in (3, 4))])
+            lines.append([f'  {row.layer}', ' x '.join(map(str, row.output)), f'{row.parameters:,}',
+                          f'{row.multiply_adds:,}'])
+        lines.append(['total', '', f'{self.parameters:,}', f'{self.multiply_adds:,}'])
+        lines.insert(0, ['layer', 'output', 'parameters', 'multiply-adds'])
+        first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+        return '\n'.join([self.title, ''] + [
+            '  '.join([line[0].ljust(first)] + [cell.rjust(width) for cell, width
+                                                in zip(line[1:], others, strict=True)])
+            for line in lines])
+
+
+class _Costs(chainer.LinkHook):
+    """Collects, by the id of each link, the shape of its output and its multiply-adds."""
+
+    name = 'summary'
+
+    def __init__(self):
+        self.outputs, self.multiply_adds = {}, {}
+
+    def forward_postprocess(self, args):
+        link, out = args.link, args.out
+        if not isinstance(out, chainer.Variable):
+            return
+        self.outputs[id(link)] = out.shape[1:]
+        if isinstance(link, (L.Convolution2D, L.Linear)):
+            # every output value is a sum over one filter, or one row of the matrix
+            self.multiply_adds[id(link)] = out.size * int(numpy.prod(link.W.shape[1:]))
+
+
+def summary(net, size=None):
+    """Sizes and costs of a network, stage by stage.
+
+    Args:
+        net: made by :func:`chainer_abn.build`, on the CPU.
+        size: [height, width] of the image in pixels; None: the architecture's usual square.
+
+    Returns:
+        Summary
+    """
+    side = architecture(net.arch).image_size
+    height, width = size or (side, side)
+    in_channels = next(p.shape[1] for name, p in net.feature_extractor[0].namedparams() if p.ndim == 4)
+    with chainer.using_config('train', False), chainer.no_backprop_mode(), _Costs() as costs:
+        output = net(numpy.zeros((1, in_channels, height, width), 'f'))
+
+    def row(branch, name, links, shape=None):
+        inside = [child for link in links for child in link.links()]
+        return Row(branch, name, tuple(shape or costs.outputs[id(links[-1])]),
+                   sum(p.size for link in links for p in link.params()),
+                   sum(costs.multiply_adds.get(id(child), 0) for child in inside))
+
+    rows = [row('feature extractor', f'{i}: {kind(link)}', [link])
+            for i, link in enumerate(net.feature_extractor)]
+    if output.attention is not None:
+        branch = net.attention_branch
+        name = 'attention branch'
+        rows.append(row(name, f'stage: {kind(branch.stage)}', [branch.stage]))
+        normalization = [branch.bn] if isinstance(branch.bn, chainer.Link) else []
+        rows.append(row(name, 'class maps', [*normalization, branch.conv_class, branch.bn_class]))
+        rows.append(row(name, 'scores', [branch.conv_score], output.attention_logits.shape[1:]))
+        rows.append(row(name, 'map: log-sum' if branch.log_sum else 'map: 3x3, sigmoid',
+                        [] if branch.log_sum else [branch.conv_map, branch.bn_map],
+                        output.attention.shape[1:]))
+    branch, name = net.perception_branch, 'perception branch'
+    rows.append(row(name, f'stage: {kind(branch.stage)}', [branch.stage]))
+    if isinstance(branch.tail, chainer.Link):
+        rows.append(row(name, 'tail: BN, ReLU', [branch.tail]))
+    rows.append(row(name, 'classifier', [branch.fc]))
+    variant = {'ABN': 'Attention Branch Network', 'CAM': 'CAM', 'Baseline': 'baseline'}[type(net).__name__]
+    title = f'{net.arch}, {variant}, {len(output.logits[0])} classes, {in_channels} x {height} x {width}'
+    return Summary(title, rows)
+
+
+def kind(link):
+    """A link in words: ``3 x Residual`` or ``Stem``."""
+    return f'{len(link)} x {type(link[0]).__name__}' if isinstance(link, chainer.ChainList) \
+        else type(link).__name__
