@@ -8,12 +8,25 @@ import chainer
 import chainer.functions as F
 import chainer.links as L
 
+# using_config('fresh_weights', False): what is built inside gets its weights from elsewhere, so none
+# are drawn; a VGG takes seconds to draw, and the random state stays as it was
+chainer.global_config.fresh_weights = True
+
 
 def conv(in_channels, out_channels, ksize, stride=1, groups=1, bias=False):
     """A convolution that keeps the size at stride 1, without bias unless asked for."""
     return L.Convolution2D(
         in_channels, out_channels, ksize, stride, pad=ksize // 2, nobias=not bias, groups=groups,
-        initialW=chainer.initializers.HeNormal(fan_option='fan_out'))
+        initialW=fresh(chainer.initializers.HeNormal(fan_option='fan_out')))
+
+
+def linear(in_size, out_size, initial_weights=None):
+    """A linear layer with bias; weights start from LeCun's normal distribution unless told."""
+    return L.Linear(in_size, out_size, initialW=fresh(initial_weights))
+
+
+def fresh(initializer):
+    return initializer if chainer.config.fresh_weights else 0
 
 
 def batch_norm(channels):

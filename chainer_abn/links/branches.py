@@ -1,11 +1,10 @@
 """The three branches of the network (paper, Figure 2)."""
 from typing import NamedTuple
 
-from chainer_abn.links.blocks import Sequence, batch_norm, conv, global_average
+from chainer_abn.links.blocks import Sequence, batch_norm, conv, global_average, linear
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
 
 
 class Output(NamedTuple):
@@ -89,7 +88,7 @@ class PerceptionBranch(chainer.Chain):
         with self.init_scope():
             self.stage = backbone.last_stage(stride)
             self.tail = backbone.tail()
-            self.fc = L.Linear(backbone.channels, n_class) if own is None else own(n_class)
+            self.fc = linear(backbone.channels, n_class) if own is None else own(n_class)
 
     def forward(self, g):
         return self.fc(self.pool(self.tail(self.stage(g))))

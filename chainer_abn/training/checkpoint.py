@@ -49,8 +49,9 @@ def load(path):
         config = json.loads(str(arrays.pop(CONFIG)))
         if not all(name in config for name in NEEDED):
             raise KeyError
-        net = build(config['arch'], len(config['classes']), config['variant'],
-                    config['attention'], config['in_channels'], config.get('dropout'))
+        with chainer.using_config('fresh_weights', False):
+            net = build(config['arch'], len(config['classes']), config['variant'],
+                        config['attention'], config['in_channels'], config.get('dropout'))
     except (KeyError, TypeError, json.JSONDecodeError):
         raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     except InputError as error:

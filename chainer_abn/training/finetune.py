@@ -54,7 +54,7 @@ def arrays_of(net):
     """Name -> array, of parameters and running statistics; the arrays are the network's own."""
     arrays = chainer.serializers.DictionarySerializer()
     net.serialize(arrays)
-    return {name: array for name, array in arrays.target.items() if getattr(array, 'ndim', 0)}
+    return {name: array for name, array in sorted(arrays.target.items()) if getattr(array, 'ndim', 0)}
 
 
 def check_parts(parts, variant):

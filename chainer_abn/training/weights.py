@@ -11,6 +11,8 @@ from chainer_abn.training import checkpoint, torch_file
 from chainer_abn.training.settings import NORMALISATION
 from chainer_abn.version import __version__
 
+import chainer
+
 PREFIX = 'module.'              # of the official state_dict, saved out of torch.nn.DataParallel
 SHOWN = 5                       # names of each kind in a message
 CLASSIFIERS = ('fc.weight', 'classifier.weight', 'classifier.6.weight')
@@ -46,8 +48,9 @@ def read_network(path, arch=None, **options):
         return from_caffe(path)
     net, config = checkpoint.load(path)
     if arch is not None and config['arch'] != arch:
-        other = build(arch, len(config['classes']), config['variant'], config['attention'],
-                      config['in_channels'])
+        with chainer.using_config('fresh_weights', False):
+            other = build(arch, len(config['classes']), config['variant'], config['attention'],
+                          config['in_channels'])
         raise InputError(f'{path}: a {config["arch"]}, not a {arch}: '
                          + differences(official_arrays(other), official_arrays(net)))
     return net, config
@@ -99,7 +102,8 @@ def from_torch(path, arch, variant=None, attention=None, classes=None):
         if classes is not None and len(classes) != n_class:
             raise InputError(f'{path}: has {n_class} classes, not the {len(classes)} that were named')
         in_channels = _dimension(tensors, FIRST, 1, path)
-        net = build(arch, n_class, variant, attention, in_channels)
+        with chainer.using_config('fresh_weights', False):
+            net = build(arch, n_class, variant, attention, in_channels)
         arrays, unused = official_arrays(net), unused_arrays(net)
         used = {name: tensor for name, tensor in tensors.items()
                 if name in arrays or not (name in unused or name.endswith('.num_batches_tracked'))}
@@ -164,7 +168,8 @@ def from_caffe(path):
     """
     found = {name: array for name, array in checkpoint.read_npz(path).items() if not name.endswith('/N')}
     n_class = found['fc6/W'].shape[0] if 'fc6/W' in found and found['fc6/W'].ndim == 2 else 1000
-    net = build('resnet50_fine', n_class, 'baseline')
+    with chainer.using_config('fresh_weights', False):
+        net = build('resnet50_fine', n_class, 'baseline')
     arrays = {}
     theirs = {'running_mean': 'avg_mean', 'running_var': 'avg_var'}
     for name, array in official_arrays(net).items():

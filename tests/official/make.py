@@ -1,4 +1,5 @@
-"""Write ``networks.npz``: what the official PyTorch networks compute, for the tests to agree with.
+"""Write ``networks.npz``: what the official PyTorch networks compute, for the tests to agree with;
+and ``zip.pth`` and ``legacy.pth``: small files in the two formats of PyTorch.
 
     python tests/official/make.py PATH/TO/attention_branch_network
 
@@ -36,7 +37,22 @@ def main():
         size, n = (64, 2) if module.startswith('imagenet') else (32, 4)
         kept.update((f'{arch}/{key}', value) for key, value in outputs(net, arch, size, n).items())
         print(arch, kept[f'{arch}/losses'].tolist())
-    numpy.savez_compressed(Path(__file__).with_name('networks.npz'), **kept)
+    here = Path(__file__)
+    numpy.savez_compressed(here.with_name('networks.npz'), **kept)
+    for name, new in ('zip.pth', True), ('legacy.pth', False):
+        torch.save(tensors(), here.with_name(name), _use_new_zipfile_serialization=new)
+
+
+def tensors():
+    """A tensor of every kind that a checkpoint may hold: 0, 1, 2, ... in its own way."""
+    grid = torch.arange(24.).reshape(2, 3, 2, 2)
+    state = torch.nn.BatchNorm2d(3).state_dict()            # an OrderedDict with metadata
+    state.update(
+        parameter=torch.nn.Parameter(torch.arange(3.)), transposed=torch.arange(6.).reshape(3, 2).t(),
+        channels_last=grid.contiguous(memory_format=torch.channels_last), part=torch.arange(10.)[4:7],
+        half=torch.arange(3.).half(), double=torch.tensor(2.5, dtype=torch.double),
+        bool=torch.tensor([True, False]), empty=torch.zeros(0, 3))
+    return {'epoch': 3, 'state_dict': state, 'best_acc': torch.tensor(71.5), 'size': grid.shape}
 
 
 def outputs(net, arch, size, n):

@@ -8,8 +8,7 @@ from chainer_abn.links.blocks import BNReLU, BNReLUConv, Sequence, conv
 import chainer
 import chainer.functions as F
 
-EXAMPLES = ('densenet-bc-10-12', 'densenet-bc-22-12', 'densenet-bc-40-12', 'densenet-bc-100-12',
-            'densenet-bc-190-40')
+EXAMPLES = ('densenet-bc-10-12', 'densenet-bc-22-12', 'densenet-bc-100-12', 'densenet-bc-190-40')
 
 
 def parse(name):

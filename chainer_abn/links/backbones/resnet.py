@@ -16,7 +16,7 @@ IMAGENET = {
     152: (bottleneck, (3, 8, 36, 3)),
 }
 
-EXAMPLES = tuple(f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110, *IMAGENET))
+EXAMPLES = tuple(f'resnet{depth}' for depth in (8, 20, 32, 44, 56, 110, *IMAGENET))
 
 
 def parse(name):

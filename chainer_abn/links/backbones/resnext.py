@@ -7,7 +7,7 @@ from chainer_abn.links.blocks import Stem, bottleneck, stage
 
 import chainer
 
-EXAMPLES = ('resnext-11-2x64d', 'resnext-29-2x64d', 'resnext-29-8x64d', 'resnext-29-16x64d')
+EXAMPLES = ('resnext-11-2x64d', 'resnext-29-8x64d', 'resnext-29-16x64d')
 
 
 def parse(name):

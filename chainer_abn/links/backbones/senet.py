@@ -3,11 +3,10 @@ import functools
 import re
 
 from chainer_abn.links.backbones import Architecture, resnet
-from chainer_abn.links.blocks import global_average
+from chainer_abn.links.blocks import global_average, linear
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
 
 EXAMPLES = tuple(f'se-resnet{depth}' for depth in resnet.IMAGENET)
 RATIO = 16
@@ -29,8 +28,8 @@ class SqueezeExcitation(chainer.Chain):
     def __init__(self, channels):
         super().__init__()
         with self.init_scope():
-            self.fc1 = L.Linear(channels, channels // RATIO)
-            self.fc2 = L.Linear(channels // RATIO, channels)
+            self.fc1 = linear(channels, channels // RATIO)
+            self.fc2 = linear(channels // RATIO, channels)
 
     def forward(self, x):
         weight = F.sigmoid(self.fc2(F.relu(self.fc1(global_average(x)))))

@@ -8,11 +8,10 @@ import functools
 import numpy
 
 from chainer_abn.links.backbones import Architecture, Backbone, last_stages
-from chainer_abn.links.blocks import Sequence, batch_norm, conv
+from chainer_abn.links.blocks import Sequence, batch_norm, conv, linear
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 POOLED = 7                      # side of the map that the fully connected layers see
@@ -74,9 +73,9 @@ class FullyConnected(chainer.Chain):
         self.dropout = dropout
         normal = chainer.initializers.Normal(0.01)
         with self.init_scope():
-            self.fc6 = L.Linear(channels * POOLED ** 2, 4096, initialW=normal)
-            self.fc7 = L.Linear(4096, 4096, initialW=normal)
-            self.fc8 = L.Linear(4096, n_class, initialW=normal)
+            self.fc6 = linear(channels * POOLED ** 2, 4096, normal)
+            self.fc7 = linear(4096, 4096, normal)
+            self.fc8 = linear(4096, n_class, normal)
 
     def forward(self, x):
         h = cell_averages(x, POOLED)

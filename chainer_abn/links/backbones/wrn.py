@@ -8,7 +8,7 @@ from chainer_abn.links.blocks import BNReLU, batch_norm, conv, stage
 import chainer
 import chainer.functions as F
 
-EXAMPLES = ('wrn-10-1', 'wrn-16-2', 'wrn-16-4', 'wrn-28-10', 'wrn-40-4')
+EXAMPLES = ('wrn-10-1', 'wrn-16-2', 'wrn-28-10')
 
 
 def parse(name):
