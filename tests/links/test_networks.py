@@ -1,15 +1,14 @@
-"""What holds for every network."""
+"""The three branches put together (what holds for every name is in test_registry.py)."""
 import numpy
 import pytest
 
 from chainer_abn.errors import InputError
-from chainer_abn.functions import MECHANISMS
-from chainer_abn.links import VARIANTS, Output, build
+from chainer_abn.links import ATTENTIONS, VARIANTS, Output, build
 
 import chainer
 import chainer.functions as F
 
-EVERY = [('abn', m) for m in MECHANISMS] + [(v, 'residual') for v in VARIANTS if v != 'abn']
+EVERY = [('abn', a) for a in ATTENTIONS] + [(v, 'residual') for v in VARIANTS if v != 'abn']
 
 
 def batch(size=(20, 24), n=3, dtype='f', seed=0):
@@ -23,22 +22,6 @@ def total_loss(output, t):
 
 
 @pytest.mark.parametrize('variant, mechanism', EVERY)
-@pytest.mark.parametrize('arch', ['resnet8', 'resnet44', 'resnet18', 'resnet50'])
-def test_every_parameter_is_listed_once_and_gets_a_gradient(arch, variant, mechanism):
-    net = build(arch, 4, variant, mechanism)
-    parameters = list(net.params())
-    assert len({id(p) for p in parameters}) == len(parameters)
-    net.cleargrads()
-    total_loss(net(batch()), numpy.array([0, 3, 1], 'i')).backward()
-    missing = [name for name, p in net.namedparams() if p.grad is None]
-    assert missing == []
-    dead = [name for name, p in net.namedparams() if not p.grad.any()]
-    # without attention the loss does not depend on the map
-    map_only = ['/attention_branch/' + n for n in ('conv_map/W', 'bn_map/gamma', 'bn_map/beta')]
-    assert sorted(dead) == (sorted(map_only) if mechanism == 'none' else [])
-
-
-@pytest.mark.parametrize('variant, mechanism', EVERY)
 def test_the_triple(variant, mechanism):
     output = build('resnet8', 5, variant, mechanism)(batch())
     assert isinstance(output, Output)
@@ -46,7 +29,8 @@ def test_the_triple(variant, mechanism):
     if variant == 'abn':
         assert output.attention_logits.shape == (3, 5)
         assert output.attention.shape == (3, 1, 10, 12)             # stride 2 once
-        assert (output.attention.array > 0).all() and (output.attention.array < 1).all()
+        attention = output.attention.array
+        assert (attention >= 0).all() if mechanism == 'log-sum' else ((attention > 0) & (attention < 1)).all()
     else:
         assert output.attention_logits is None and output.attention is None
 
@@ -94,6 +78,31 @@ def test_attention_branch_by_hand():
         [[corner, edge, corner], [edge, middle, edge], [corner, edge, corner]], rtol=1e-4)
 
 
+def test_log_sum_by_hand():
+    """M is the sum of log(1 + a) over the classes, and acts as g(1 + M)."""
+    net = build('resnet8', 2, attention='log-sum')
+    branch = net.attention_branch
+    branch.stage = F.identity
+    branch.conv_class.W.array[...] = 0
+    branch.conv_class.W.array[0, 0], branch.conv_class.W.array[1, 1] = 1, 3
+    g = numpy.zeros((1, 64, 1, 2), 'f')
+    g[0, 0], g[0, 1, 0, 0] = 2, -1
+    with chainer.using_config('train', False):
+        _, attention = branch(g)
+    # a = relu(2), relu(-3) and relu(2), relu(0)
+    numpy.testing.assert_allclose(attention.array, [[[[numpy.log(3), numpy.log(3)]]]], rtol=1e-4)
+    g[0, 1] = 1
+    with chainer.using_config('train', False):
+        _, attention = branch(g)
+    numpy.testing.assert_allclose(attention.array, [[[[numpy.log(12), numpy.log(12)]]]], rtol=1e-4)
+    x = batch()
+    net = build('resnet8', 2, attention='log-sum')
+    with chainer.using_config('train', False):
+        g, output = net.feature_extractor(x), net(x)
+        logits = net.perception_branch(g * (1 + F.broadcast_to(output.attention, g.shape)))
+    numpy.testing.assert_allclose(output.logits.array, logits.array, rtol=1e-4, atol=1e-5)
+
+
 def test_cam_keeps_the_resolution_of_the_last_stage():
     x = batch((32, 32), 1)
     last = {}
@@ -132,7 +141,9 @@ def test_gradients_of_a_tiny_abn_by_finite_differences():
 
 @pytest.mark.parametrize('arguments, message', [
     ({'variant': 'abm'}, "variant 'abm'"), ({'attention': 'sum'}, "mechanism 'sum'"),
-    ({'n_class': 0}, 'n_class'), ({'in_channels': 0}, 'in_channels')])
+    ({'n_class': 0}, 'n_class'), ({'in_channels': 0}, 'in_channels'),
+    ({'dropout': 0.3}, 'dropout 0.3: resnet8 has none'),
+    ({'arch': 'wrn-10-1', 'dropout': 1}, 'dropout 1: must be')])
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(InputError, match=message):
         build(**{'arch': 'resnet8', 'n_class': 2, **arguments})
@@ -140,3 +151,22 @@ def test_wrong_arguments_are_named(arguments, message):
 
 def test_other_numbers_of_channels():
     assert build('resnet8', 2, in_channels=1)(numpy.zeros((2, 1, 16, 16), 'f')).logits.shape == (2, 2)
+
+
+def test_dropout_acts_in_training_where_the_family_has_it():
+    x = batch()
+    for arch, ratio in ('wrn-10-1', None), ('densenet-bc-10-12', 0.2), ('wrn-10-1', 0):
+        net = build(arch, 2, 'baseline', dropout=ratio)
+        same = [numpy.array_equal(net(x).logits.array, net(x).logits.array)]
+        with chainer.using_config('train', False):
+            same.append(numpy.array_equal(net(x).logits.array, net(x).logits.array))
+        assert same == [ratio == 0, True]
+
+
+def test_a_network_without_fresh_weights_draws_nothing():
+    numpy.random.seed(1)
+    before = numpy.random.get_state()[1].copy()
+    with chainer.using_config('fresh_weights', False):
+        net = build('se-resnet18', 3)
+    assert (numpy.random.get_state()[1] == before).all()
+    assert not any(p.array.any() for name, p in net.namedparams() if name.endswith('/W'))

@@ -41,7 +41,8 @@ def test_another_number_of_classes_gets_a_new_head():
     source = trained(build('resnet8', 10))
     net = build('resnet8', 3)
     assert start_from(net, source) == ['attention head', 'classifier']
-    parts = 'feature_extractor/', 'attention_branch/stage/', 'attention_branch/bn/', 'perception_branch/stage/'
+    parts = ('feature_extractor/', 'attention_branch/stage/', 'attention_branch/bn/',
+             'perception_branch/stage/')
     wanted = arrays_of(source)
     for name, array in arrays_of(net).items():
         assert numpy.array_equal(array, wanted[name]) == name.startswith(parts), name

@@ -14,7 +14,7 @@ RATIO = 16
 
 def parse(name):
     """``se-resnetD`` with an ImageNet depth."""
-    match = re.fullmatch(r'se-resnet(\d{2,3})', name)
+    match = re.fullmatch(r'se-resnet([1-9]\d{1,2})', name)
     depth = int(match[1]) if match else 0
     if depth in resnet.IMAGENET:
         return Architecture(224, functools.partial(resnet.imagenet, depth, gate=SqueezeExcitation),
