@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 
 from chainer_abn.errors import ArgumentParser, InputError, run_program
-from chainer_abn.functions import MECHANISMS
-from chainer_abn.links import VARIANTS
+from chainer_abn.links import ATTENTIONS, VARIANTS
 from chainer_abn.training import checkpoint
 from chainer_abn.training.weights import read_network, to_torch
 
@@ -22,6 +21,9 @@ def main():
     options = read_command_line()
     if options.to_torch:
         net, config = checkpoint.load(options.file)
+        for name in 'arch', 'variant', 'attention':
+            if getattr(options, name) not in (None, config[name]):
+                raise InputError(f'--{name} {getattr(options, name)}: {options.file} is {config[name]}')
         write(options.out, lambda: to_torch(options.out, net))
     else:
         net, config = read_network(
@@ -40,16 +42,15 @@ def read_command_line():
     parser.add_argument('--arch', '-a', help='such as resnet110; a PyTorch file does not tell it')
     parser.add_argument('--variant', choices=VARIANTS,
                         help='default: abn where the file has an attention branch, else baseline')
-    parser.add_argument('--attention', choices=MECHANISMS,
+    parser.add_argument('--attention', choices=ATTENTIONS,
                         help='mechanism, which the weights do not tell (default residual)')
     parser.add_argument('--classes', metavar='FILE', help='names of the classes, one a line')
     parser.add_argument('--to-torch', action='store_true',
                         help='write a checkpoint for the official network')
     options = parser.parse_args()
     if options.to_torch:
-        for name in 'arch', 'variant', 'attention', 'classes':
-            if getattr(options, name) is not None:
-                raise InputError(f'--{name}: a network file tells it; leave it out')
+        if options.classes is not None:
+            raise InputError('--classes: a PyTorch checkpoint has no names of classes')
     elif options.arch is None:
         raise InputError('--arch is missing: a PyTorch file does not tell its own')
     if os.path.realpath(options.file) == os.path.realpath(options.out):

@@ -66,6 +66,13 @@ def load(path):
     return net, config
 
 
+def arrays_of(link):
+    """Name -> array, of parameters and running statistics; the arrays are the link's own."""
+    arrays = chainer.serializers.DictionarySerializer()
+    link.serialize(arrays)
+    return {name: array for name, array in sorted(arrays.target.items()) if getattr(array, 'ndim', 0)}
+
+
 def write_npz(path, arrays):
     """Write arrays to an .npz file, whole or not at all.
 

@@ -1,5 +1,6 @@
 """Starting from weights, and training a part of the network only."""
 from chainer_abn.errors import InputError
+from chainer_abn.training.checkpoint import arrays_of
 from chainer_abn.training.weights import differences
 
 import chainer
@@ -48,13 +49,6 @@ def start_from(net, source):
     for name in wanted.keys() - set().union(*fresh.values()):
         wanted[name][...] = found[name]
     return [what for what, names in fresh.items() if names]
-
-
-def arrays_of(net):
-    """Name -> array, of parameters and running statistics; the arrays are the network's own."""
-    arrays = chainer.serializers.DictionarySerializer()
-    net.serialize(arrays)
-    return {name: array for name, array in sorted(arrays.target.items()) if getattr(array, 'ndim', 0)}
 
 
 def check_parts(parts, variant):

@@ -9,6 +9,8 @@ import collections
 import io
 import itertools
 import math
+import mmap
+import os
 import pickle
 import struct
 import zipfile
@@ -33,6 +35,10 @@ class Storage:
     dtype: str
     key: str
     size: int
+
+    @property
+    def itemsize(self):
+        return numpy.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -94,29 +100,27 @@ class TorchFile:
 
     def _part(self, archive, name):
         info = archive.getinfo(name)
-        if info.compress_type != zipfile.ZIP_STORED:    # PyTorch never compresses; a bomb does
-            raise InputError(f'{self.path}: {name} is compressed')
+        # PyTorch never compresses; a bomb does, or claims more than there is
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > os.fstat(self.file.fileno()).st_size:
+            raise InputError(f'{self.path}: {name} is compressed, or claims to be larger than the file')
         return archive.read(info)
 
     def _open_legacy(self):
-        self.file.seek(0)
-        if _Unpickler(self.file, self.path).load() != LEGACY_MAGIC:
+        # mapped: whatever sizes the file claims, no more is read than there is
+        data = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
+        if _Unpickler(data, self.path).load() != LEGACY_MAGIC:
             raise InputError(f'{self.path}: not a PyTorch checkpoint')
         for _ in 'protocol version', 'byte order and sizes':
-            _Unpickler(self.file, self.path).load()
-        unpickler = _Unpickler(self.file, self.path)
+            _Unpickler(data, self.path).load()
+        unpickler = _Unpickler(data, self.path)
         self.content = unpickler.load()
         positions = {}
-        for key in _Unpickler(self.file, self.path).load():
-            size, = struct.unpack('<q', self.file.read(8))
-            positions[key] = self.file.tell()
-            self.file.seek(size * numpy.dtype(unpickler.storages[key].dtype).itemsize, io.SEEK_CUR)
-
-        def read(storage):
-            self.file.seek(positions[storage.key])
-            return self.file.read(storage.size * numpy.dtype(storage.dtype).itemsize)
-
-        self._bytes = read
+        for key in _Unpickler(data, self.path).load():
+            size, = struct.unpack('<q', data.read(8))
+            start = data.tell()
+            data.seek(start + size * unpickler.storages[key].itemsize)
+            positions[key] = slice(start, data.tell())
+        self._bytes = lambda storage: data[positions[storage.key]]
 
     def array(self, tensor):
         """Read a tensor -> numpy.ndarray of its own.
@@ -173,7 +177,7 @@ class _Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid):
         kind, dtype, key, _, size, *view = pid
-        if kind != 'storage' or (view and view[0] is not None):
+        if kind != 'storage' or dtype not in DTYPES.values() or (view and view[0] is not None):
             raise pickle.UnpicklingError('a storage of an unknown kind')
         storage = Storage(dtype, str(key), int(size))
         self.storages[key] = storage
@@ -181,6 +185,8 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_):
+    if not isinstance(storage, Storage):
+        raise pickle.UnpicklingError('a tensor without a storage')
     return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 

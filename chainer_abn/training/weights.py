@@ -6,7 +6,7 @@ import numpy
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
-from chainer_abn.links.official import official_arrays, unused_arrays
+from chainer_abn.links.official import official_arrays, official_layers, unused_arrays
 from chainer_abn.training import checkpoint, torch_file
 from chainer_abn.training.settings import NORMALISATION
 from chainer_abn.version import __version__
@@ -17,6 +17,7 @@ PREFIX = 'module.'              # of the official state_dict, saved out of torch
 SHOWN = 5                       # names of each kind in a message
 CLASSIFIERS = ('fc.weight', 'classifier.weight', 'classifier.6.weight')
 FIRST = ('conv1.weight', 'conv_1_3x3.weight', 'features.0.weight')
+CAFFE = 'resnet50_fine'
 # Chainer's ResNet50Layers subtracts this mean (blue, green, red) from images of 0 to 255
 CAFFE_MEAN = (103.063, 115.903, 123.152)
 
@@ -43,8 +44,8 @@ def read_network(path, arch=None, **options):
     if any(value is not None for value in options.values()):
         raise InputError(f'{path}: {", ".join(options)} can be told of a PyTorch file only')
     if 'res2/a/conv1/W.npy' in names:
-        if arch != 'resnet50_fine':
-            raise InputError(f'{path}: weights of Chainer\'s ResNet50Layers; they fit --arch resnet50_fine')
+        if arch != CAFFE:
+            raise InputError(f'{path}: weights of Chainer\'s ResNet50Layers; they fit --arch {CAFFE}')
         return from_caffe(path)
     net, config = checkpoint.load(path)
     if arch is not None and config['arch'] != arch:
@@ -90,20 +91,24 @@ def from_torch(path, arch, variant=None, attention=None, classes=None):
         InputError: no such file, damaged, not weights only, or anything missing, left over or of
             another shape, by name.
     """
-    if architecture(arch).channel_order == 'BGR':
+    if arch == CAFFE:
         raise InputError(f'{arch} has no PyTorch weights: it takes Chainer\'s ResNet-50 .npz file')
     with torch_file.TorchFile(path) as file:
         tensors = _state_dict(file)
         head = 'att_conv.weight' in tensors
         n_class = _dimension(tensors, CLASSIFIERS, 0, path)
         variant = variant or ('abn' if head else 'baseline')
+        if attention is not None and variant != 'abn':
+            raise InputError(f'--attention {attention}: a {variant} network has none')
         if attention is None:
             attention = 'log-sum' if head and 'att_conv3.weight' not in tensors else 'residual'
         if classes is not None and len(classes) != n_class:
             raise InputError(f'{path}: has {n_class} classes, not the {len(classes)} that were named')
         in_channels = _dimension(tensors, FIRST, 1, path)
+        # tensors tell no dropout; none makes the network compute what they alone say
+        dropout = None if architecture(arch).dropout is None else 0.0
         with chainer.using_config('fresh_weights', False):
-            net = build(arch, n_class, variant, attention, in_channels)
+            net = build(arch, n_class, variant, attention, in_channels, dropout)
         arrays, unused = official_arrays(net), unused_arrays(net)
         used = {name: tensor for name, tensor in tensors.items()
                 if name in arrays or not (name in unused or name.endswith('.num_batches_tracked'))}
@@ -117,7 +122,7 @@ def from_torch(path, arch, variant=None, attention=None, classes=None):
     side = architecture(arch).image_size
     mean, std = NORMALISATION[side]
     return net, _config(arch, variant, attention, in_channels, classes or numbers(n_class), mean, std,
-                        resize=side if side == 32 else 256)
+                        resize=side if side == 32 else 256, dropout=dropout)
 
 
 def _state_dict(file):
@@ -169,16 +174,10 @@ def from_caffe(path):
     found = {name: array for name, array in checkpoint.read_npz(path).items() if not name.endswith('/N')}
     n_class = found['fc6/W'].shape[0] if 'fc6/W' in found and found['fc6/W'].ndim == 2 else 1000
     with chainer.using_config('fresh_weights', False):
-        net = build('resnet50_fine', n_class, 'baseline')
-    arrays = {}
-    theirs = {'running_mean': 'avg_mean', 'running_var': 'avg_var'}
-    for name, array in official_arrays(net).items():
-        layer, kind = name.rsplit('.', 1)
-        if kind in ('weight', 'bias'):
-            normalization = layer.rsplit('.', 1)[-1].startswith('bn')
-            kind = {'weight': 'gamma' if normalization else 'W',
-                    'bias': 'beta' if normalization else 'b'}[kind]
-        arrays[f'{layer.replace(".", "/")}/{theirs.get(kind, kind)}'] = array
+        net = build(CAFFE, n_class, 'baseline')
+    arrays = {f'{layer.replace(".", "/")}/{name}': array
+              for layer, link in official_layers(net).items()
+              for name, array in checkpoint.arrays_of(link).items()}
     if differ := differences(arrays, found):
         raise InputError(f'{path} does not fit Chainer\'s ResNet50Layers: {differ}')
     for name, array in arrays.items():
@@ -192,12 +191,12 @@ def numbers(n_class):
     return [str(i) for i in range(n_class)]
 
 
-def _config(arch, variant, attention, in_channels, classes, mean, std, resize):
+def _config(arch, variant, attention, in_channels, classes, mean, std, resize, dropout=None):
     """The config of a network that another program trained."""
     found = architecture(arch)
     return {
         'program': 'chainer_abn', 'version': __version__,
-        'arch': arch, 'variant': variant, 'attention': attention, 'dropout': None,
+        'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
         'in_channels': in_channels, 'classes': list(classes),
         'image_size': [found.image_size] * 2, 'resize': [resize] * 2,
         'mean': list(mean), 'std': list(std), 'channel_order': found.channel_order,
@@ -211,7 +210,7 @@ def to_torch(path, net):
         path: of the file.
         net: made by :func:`chainer_abn.build`, on the CPU.
     """
-    if architecture(net.arch).channel_order == 'BGR':
+    if net.arch == CAFFE:
         raise InputError(f'{net.arch} has no PyTorch network')
     arrays = {**official_arrays(net), **unused_arrays(net)}
     state = {}

@@ -72,7 +72,8 @@ WRONG = {
     'text': (['TWO', 'OUT', '-a', 'resnet8'], ['not a PyTorch checkpoint']),
     'hostile': (['HOSTILE', 'OUT', '-a', 'resnet8'], ['refused, it is not weights only', '.system']),
     'npz as pth': (['NET', 'OUT', '--to-torch'], ['net.pth.tar: not a network of chainer_abn']),
-    'arch to torch': (['NET', 'OUT', '--to-torch', '-a', 'resnet8'], ['--arch: a network file tells it']),
+    'arch to torch': (['NPZ', 'OUT', '--to-torch', '-a', 'resnet14'], ['--arch resnet14: ', 'is resnet8']),
+    'classes to torch': (['NPZ', 'OUT', '--to-torch', '--classes', 'TWO'], ['--classes: ']),
     'onto itself': (['NET', 'NET', '-a', 'resnet8'], ['is the file to read']),
     'nowhere': (['NET', 'HERE/gone/net.npz', '-a', 'resnet8'], ['gone/net.npz: No such file']),
     'flags for an npz': (['NPZ', 'OUT', '-a', 'resnet8', '--variant', 'abn'], ['of a PyTorch file only']),
@@ -84,7 +85,7 @@ def test_one_line_status_2_and_nothing_written(script, tmp_path, checkpoint, cas
     arguments, messages = WRONG[case]
     (tmp_path / 'two').write_text('a\nb\n')
     hostile(tmp_path / 'hostile.pth')
-    if case == 'flags for an npz':
+    if 'NPZ' in arguments:
         assert script('chainer_abn/convert', checkpoint[1], tmp_path / 'net.npz', '-a', 'resnet8').status == 0
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     names = {'NET': checkpoint[1], 'OUT': tmp_path / 'out', 'TWO': tmp_path / 'two', 'HERE': tmp_path,

@@ -7,7 +7,7 @@ import pytest
 import chainer_abn
 from chainer_abn.links import build
 from chainer_abn.training import checkpoint
-from chainer_abn.training.finetune import arrays_of
+from chainer_abn.training.checkpoint import arrays_of
 from chainer_abn.training.weights import to_torch
 
 CONFIG = {'arch': 'resnet8', 'variant': 'baseline', 'attention': 'residual', 'in_channels': 3,

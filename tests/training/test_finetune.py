@@ -3,8 +3,9 @@ import pytest
 
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
+from chainer_abn.training.checkpoint import arrays_of
 from chainer_abn.training.classifier import ABNClassifier
-from chainer_abn.training.finetune import arrays_of, check_parts, freeze, start_from
+from chainer_abn.training.finetune import check_parts, freeze, start_from
 
 import chainer
 

@@ -2,6 +2,8 @@
 import io
 import os
 import pickle
+import resource
+import struct
 import zipfile
 from pathlib import Path
 
@@ -151,6 +153,28 @@ def test_other_files_are_refused(tmp_path, data, message):
     (tmp_path / 'x.pth').write_bytes(data)
     with pytest.raises(InputError, match=f'x.pth: .*{message}'):
         TorchFile(tmp_path / 'x.pth')
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='limits memory as Linux does')
+def test_sizes_that_a_small_file_claims_take_no_memory(tmp_path):
+    huge = struct.pack('<Q', 1 << 40)
+    claims = zipped(tensor(4, (2, 2), (2, 1)), data__0=b'\0' * 16)
+    at = claims.rindex(b'PK\x01\x02') + 20                        # compressed and plain size of data/0
+    claims = claims[:at] + struct.pack('<LL', 1 << 31, 1 << 31) + claims[at + 8:]
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), hard))
+    try:
+        for wrap in after_the_legacy_head, zipped:
+            data = wrap(b'\x80\x04\x8e' + huge + b'.')              # a string of a terabyte
+            (tmp_path / 'x.pth').write_bytes(data)
+            with pytest.raises(InputError, match='not a PyTorch checkpoint'):
+                TorchFile(tmp_path / 'x.pth')
+        (tmp_path / 'x.pth').write_bytes(claims)
+        with TorchFile(tmp_path / 'x.pth') as file, pytest.raises(InputError, match='larger than the file'):
+            file.array(file.content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize('name', ['zip.pth', 'legacy.pth'])

@@ -11,7 +11,7 @@ from chainer_abn.errors import InputError
 from chainer_abn.links import build
 from chainer_abn.links.official import official_arrays
 from chainer_abn.training import checkpoint, torch_file
-from chainer_abn.training.finetune import arrays_of
+from chainer_abn.training.checkpoint import arrays_of
 from chainer_abn.training.weights import from_torch, read_network, to_torch
 
 import chainer
@@ -35,9 +35,6 @@ def test_equal_to_the_official_network_in_evaluation_and_training(tmp_path, arch
     official_checkpoint(arch, tmp_path / 'net.pth')
     with chainer.using_config('dtype', numpy.float64):
         net, config = from_torch(tmp_path / 'net.pth', arch)
-    for link in net.links():
-        if hasattr(link, 'dropout'):
-            link.dropout = 0                # the official reference has none
     n, _, size, _ = OFFICIAL[f'{arch}/x']
     x, t = batch(arch, size, n, len(config['classes']))
 
