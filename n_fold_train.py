@@ -49,7 +49,7 @@ def main():
     check_batchsize(options.batchsize, folds.values())
     configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
     # before anything is written: whether the weights fit
-    fresh = start and start_from(first_network(configs[1], options), start)
+    fresh = None if start is None else start_from(first_network(configs[1], options), start)
     config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), device)
     if run is None:
         run = RunFolder.create(options.out, config)
