@@ -24,14 +24,13 @@ from chainer_abn.interrupt import Terminated
 from chainer_abn.links import ATTENTIONS, VARIANTS, build, summary
 from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.runtime.devices import choose_device, describe
+from chainer_abn.training import checkpoint
 from chainer_abn.training.finetune import PARTS, check_parts, start_from
 from chainer_abn.training.run_folder import RunFolder
 from chainer_abn.training.runner import first_network, train_fold
 from chainer_abn.training.schedule import SCHEDULES
 from chainer_abn.training.settings import settings_of
-from chainer_abn.training.weights import read_network
-
-import chainer
+from chainer_abn.training.weights import CAFFE, default_caffe_file, read_network
 
 PROGRAM = 'n_fold_train.py'
 
@@ -49,7 +48,7 @@ def main():
     check_batchsize(options.batchsize, folds.values())
     configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
     # before anything is written: whether the weights fit
-    fresh = None if start is None else start_from(first_network(configs[1], options), start)
+    fresh = check_start(options, configs[1], start)
     config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), device)
     if run is None:
         run = RunFolder.create(options.out, config)
@@ -159,25 +158,48 @@ def make_parser():
 
 def print_network(options):
     """``--summary``: the network alone, with the classes of the data set if there is one."""
+    used = {'summary', 'arch', 'variant', 'attention', 'image_size',
+            'dataset', 'data_dir', 'n_images', 'kfold'}
+    for name, value in vars(options).items():
+        if value is not None and name not in used:
+            raise InputError(f'--{name.replace("_", "-")}: --summary has no use for it; leave it out')
     if options.arch is None:
         raise InputError('--summary: --arch is missing')
+    check_image_size(options.image_size)
     n_class = 10 if architecture(options.arch).image_size == 32 else 1000
     if options.dataset is not None:
-        dataset = open_dataset(options.dataset, options.data_dir, False, options.n_images, 0)
+        dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images, 0)
         n_class = len(dataset.classes)
-    print(summary(build(options.arch, n_class, options.variant or 'abn', options.attention or 'residual'),
-                  options.image_size))
+    net = build(options.arch, n_class, options.variant or 'abn', options.attention or 'residual')
+    try:
+        print(summary(net, options.image_size))
+    except MemoryError:
+        raise InputError(f'--image-size {options.image_size}: too large for the memory') from None
 
 
 def read_start(options):
     """The network that ``--pretrained`` names and its config; None and {} without it."""
-    if options.pretrained is None and options.arch == 'resnet50_fine':
-        options.pretrained = os.path.join(
-            chainer.dataset.get_dataset_directory('pfnet/chainer/models', False), 'ResNet-50-model.npz')
+    if options.pretrained is None and options.arch == CAFFE:
+        options.pretrained = default_caffe_file()
         if not os.path.exists(options.pretrained):
-            raise InputError('--arch resnet50_fine starts from ImageNet weights: --pretrained '
+            raise InputError(f'--arch {CAFFE} starts from ImageNet weights: --pretrained '
                              f'ResNet-50-model.npz is missing, and so is {options.pretrained}')
-    return (None, {}) if options.pretrained is None else read_network(options.pretrained, options.arch)
+    if options.pretrained is None:
+        return None, {}
+    try:
+        return read_network(options.pretrained, options.arch)
+    except InputError as error:
+        raise InputError(f'--pretrained {error}') from None
+
+
+def check_start(options, config, start):
+    """What of the network stays fresh; raises InputError where the weights do not fit."""
+    if start is None:
+        return None
+    try:
+        return start_from(first_network(config, options), start)
+    except InputError as error:
+        raise InputError(f'--pretrained {options.pretrained}: {error}') from None
 
 
 def resolve(options, start_config):
@@ -185,6 +207,9 @@ def resolve(options, start_config):
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
     row = settings_of(options.dataset)
+    # a file without a map does not tell its mechanism, and a network without one has none
+    known = start_config['attention'] if start_config.get('variant') == 'abn' else 'residual'
+    check_attention(options)
     schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
     epoch = row.epoch if options.epoch is None else options.epoch
     defaults = {
@@ -192,7 +217,7 @@ def resolve(options, start_config):
         # a pretrained network goes on with the colours it knows
         'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
         'arch': start_config.get('arch', row.arch), 'freeze': [],
-        'variant': 'abn', 'attention': 'residual',
+        'variant': 'abn', 'attention': known,
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
@@ -222,8 +247,7 @@ def resolve(options, start_config):
         raise InputError('--lr 0: must be more than 0')
     if options.seed >= 2 ** 32:
         raise InputError(f'--seed {options.seed}: must be below 2^32')
-    if min(options.image_size) < MIN_SIDE:
-        raise InputError(f'--image-size {options.image_size}: must be at least {MIN_SIDE} px')
+    check_image_size(options.image_size)
     if any(r + 2 * options.pad < s for r, s in zip(options.resize, options.image_size, strict=True)):
         raise InputError('--resize: smaller than --image-size')
     if options.std and min(options.std) <= 0:
@@ -232,6 +256,21 @@ def resolve(options, start_config):
         raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
     dropout_of(options.arch, options.dropout)
     check_parts(options.freeze, options.variant)
+
+
+def check_attention(options):
+    """Refuse what is told of a map where there is none."""
+    if options.variant in ('baseline', 'cam'):
+        for name in 'attention', 'positive_map':
+            if getattr(options, name):
+                raise InputError(f'--{name.replace("_", "-")}: a {options.variant} network has no map')
+    if options.attention == 'log-sum' and options.positive_map:
+        raise InputError('--positive-map: a log-sum map is positive by itself')
+
+
+def check_image_size(size):
+    if size and min(size) < MIN_SIDE:
+        raise InputError(f'--image-size {size}: must be at least {MIN_SIDE} px')
 
 
 def open_store(options):
@@ -257,16 +296,12 @@ def check_batchsize(batchsize, folds):
 def network_config(options, store, fold, train):
     """What the network files of a fold carry: enough to rebuild it and to feed it."""
     mean, std = store.mean_std(train)
-    return {
-        'program': 'chainer_abn', 'version': runtime.versions()['chainer_abn'],
-        'arch': options.arch, 'variant': options.variant, 'attention': options.attention,
-        'dropout': dropout_of(options.arch, options.dropout),
-        'channel_order': architecture(options.arch).channel_order,
-        'in_channels': 3, 'classes': list(store.dataset.classes),
-        'image_size': list(options.image_size), 'resize': list(options.resize),
-        'mean': list(options.mean or mean), 'std': list(options.std or std),
-        'kfold': options.kfold, 'fold': fold, 'seed': options.seed,
-    }
+    return checkpoint.make_config(
+        arch=options.arch, variant=options.variant, attention=options.attention,
+        dropout=dropout_of(options.arch, options.dropout), in_channels=3, classes=store.dataset.classes,
+        image_size=options.image_size, resize=options.resize,
+        mean=options.mean or mean, std=options.std or std,
+        kfold=options.kfold, fold=fold, seed=options.seed)
 
 
 def run_config(options, configs, folds_digest, device):

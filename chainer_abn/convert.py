@@ -62,7 +62,7 @@ def read_classes(path):
     if path is None:
         return None
     try:
-        names = Path(path).read_text(encoding='utf-8').split('\n')
+        names = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'--classes {path}: {getattr(error, "strerror", None) or error}') from None
     return [name.strip() for name in names if name.strip()]

@@ -16,6 +16,12 @@ class ArgumentParser(argparse.ArgumentParser):
         raise InputError(f'{message} (see {self.prog} --help)')
 
 
+def one_line(message):
+    """A message without line breaks and what else a terminal would obey, not longer than can be read."""
+    line = ' '.join(str(message).split())
+    return ''.join(c if c.isprintable() else '?' for c in line[:2000])
+
+
 def run_program(main, name):
     """Run ``main()`` as a command-line program and exit with its status.
 
@@ -32,5 +38,5 @@ def run_program(main, name):
     except interrupt.Terminated as stop:
         status, message = 143, f'terminated{stop}'
     sys.stdout.flush()
-    print(f'{name}: ' + ' '.join(str(message).split()), file=sys.stderr)
+    print(f'{name}: {one_line(message)}', file=sys.stderr)
     sys.exit(status)

@@ -7,7 +7,9 @@ import numpy
 
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
+from chainer_abn.links.build import architecture
 from chainer_abn.training.files import replacing
+from chainer_abn.version import __version__
 
 import chainer
 
@@ -30,6 +32,18 @@ def save(path, net, config):
     arrays = chainer.serializers.DictionarySerializer()
     net.serialize(arrays)
     write_npz(path, {**arrays.target, CONFIG: json.dumps(config, sort_keys=True)})
+
+
+def make_config(*, arch, variant, attention, dropout, in_channels, classes, image_size, resize, mean, std,
+                **more):
+    """The config of a network file; see :func:`save` for what it needs, ``more`` is kept with it."""
+    return {
+        'program': 'chainer_abn', 'version': __version__,
+        'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
+        'in_channels': in_channels, 'classes': list(classes),
+        'image_size': list(image_size), 'resize': list(resize), 'mean': list(mean), 'std': list(std),
+        'channel_order': architecture(arch).channel_order, **more,
+    }
 
 
 def load(path):

@@ -1,4 +1,6 @@
 """Starting from weights, and training a part of the network only."""
+import functools
+
 from chainer_abn.errors import InputError
 from chainer_abn.training.checkpoint import arrays_of
 from chainer_abn.training.weights import differences
@@ -73,11 +75,11 @@ def freeze(net, part):
     for name in part.split('/'):
         link = link[name]
     link.disable_update()
-    forward, first = link.forward, part == 'feature_extractor'
+    # of the link and its class, not a closure: a copy of the network then computes with its own weights
+    link.forward = functools.partial(_forward_in_evaluation, link, part == 'feature_extractor')
 
-    def forward_in_evaluation(*args):
-        backprop = chainer.config.enable_backprop and not first
-        with chainer.using_config('train', False), chainer.using_config('enable_backprop', backprop):
-            return forward(*args)
 
-    link.forward = forward_in_evaluation
+def _forward_in_evaluation(link, first, *args):
+    backprop = chainer.config.enable_backprop and not first
+    with chainer.using_config('train', False), chainer.using_config('enable_backprop', backprop):
+        return type(link).forward(link, *args)

@@ -5,7 +5,6 @@ may run: here only :class:`Tensor` records and plain containers are made, whatev
 Both formats are read: the zip archive of PyTorch 1.6 and later, and the stream of pickles and raw
 arrays before it. Arrays stay in the file until they are asked for.
 """
-import collections
 import io
 import itertools
 import math
@@ -70,6 +69,7 @@ class TorchFile:
         except OSError as error:
             raise InputError(f'{path}: {error.strerror}') from None
         try:
+            self.size = os.fstat(self.file.fileno()).st_size
             if zipfile.is_zipfile(self.file):
                 self._open_zip()
             else:
@@ -95,32 +95,35 @@ class TorchFile:
         root = pickles[0][:-len('data.pkl')]
         if root + 'byteorder' in archive.namelist() and self._part(archive, root + 'byteorder') != b'little':
             raise InputError(f'{self.path}: of a big-endian machine')
-        self.content = _Unpickler(io.BytesIO(self._part(archive, pickles[0])), self.path).load()
+        self.content = self._unpickler(io.BytesIO(self._part(archive, pickles[0]))).load()
         self._bytes = lambda storage: self._part(archive, f'{root}data/{storage.key}')
 
     def _part(self, archive, name):
         info = archive.getinfo(name)
         # PyTorch never compresses; a bomb does, or claims more than there is
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size > os.fstat(self.file.fileno()).st_size:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > self.size:
             raise InputError(f'{self.path}: {name} is compressed, or claims to be larger than the file')
         return archive.read(info)
 
     def _open_legacy(self):
         # mapped: whatever sizes the file claims, no more is read than there is
         data = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
-        if _Unpickler(data, self.path).load() != LEGACY_MAGIC:
+        if self._unpickler(data).load() != LEGACY_MAGIC:
             raise InputError(f'{self.path}: not a PyTorch checkpoint')
         for _ in 'protocol version', 'byte order and sizes':
-            _Unpickler(data, self.path).load()
-        unpickler = _Unpickler(data, self.path)
+            self._unpickler(data).load()
+        unpickler = self._unpickler(data)
         self.content = unpickler.load()
         positions = {}
-        for key in _Unpickler(data, self.path).load():
+        for key in self._unpickler(data).load():
             size, = struct.unpack('<q', data.read(8))
             start = data.tell()
             data.seek(start + size * unpickler.storages[key].itemsize)
             positions[key] = slice(start, data.tell())
         self._bytes = lambda storage: data[positions[storage.key]]
+
+    def _unpickler(self, file):
+        return _Unpickler(_Bounded(file), self.path, self.size)
 
     def array(self, tensor):
         """Read a tensor -> numpy.ndarray of its own.
@@ -130,68 +133,121 @@ class TorchFile:
         """
         storage = tensor.storage
         try:
-            data = self._bytes(storage)
-            values = numpy.frombuffer(data, storage.dtype)
+            values = numpy.frombuffer(self._bytes(storage), storage.dtype)
             last = tensor.offset + sum((n - 1) * step for n, step in
                                        zip(tensor.shape, tensor.strides, strict=True))
-            if (min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or len(values) != storage.size
-                    or math.prod(tensor.shape) > storage.size
+            if (len(values) != storage.size or min((tensor.offset, *tensor.strides)) < 0
                     or (math.prod(tensor.shape) and last >= storage.size)):
                 raise ValueError('a tensor reaches out of its storage')
             return numpy.lib.stride_tricks.as_strided(
                 values[tensor.offset:], tensor.shape,
                 [step * values.itemsize for step in tensor.strides]).copy()
-        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-            raise InputError(f'{self.path}: damaged ({error})') from None
+        except Exception as error:          # of the zip archive, of numbers beyond all bounds
+            raise InputError(f'{self.path}: damaged ({type(error).__name__}: {error})') from None
+
+
+class _Bounded:
+    """A file that pickles are read from, up to more bytes than those of any network.
+
+    An opcode of one byte makes an object of up to a hundred, so this bounds their memory too.
+    """
+
+    def __init__(self, file):
+        self.file, self.left = file, 1 << 22
+
+    def _counted(self, data):
+        self.left -= len(data)
+        if self.left < 0:
+            raise pickle.UnpicklingError('too large a pickle')
+        return data
+
+    def read(self, n):
+        return self._counted(self.file.read(n))
+
+    def readline(self):
+        return self._counted(self.file.readline())
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_):
+    if not isinstance(storage, Storage) or not isinstance(offset, int):
+        raise pickle.UnpicklingError('a tensor without a storage')
+    shape = _numbers(shape)
+    if min(shape, default=0) < 0 or math.prod(shape) > storage.size:
+        raise pickle.UnpicklingError('a tensor larger than its storage')
+    return Tensor(storage, offset, shape, _numbers(strides))
+
+
+def _numbers(values):
+    """A shape or strides; refused where it is no short row of whole numbers of 64 bits."""
+    if len(values) > 64 or not all(isinstance(n, int) and abs(n) < 1 << 63 for n in values):
+        raise pickle.UnpicklingError('sizes that are none')
+    return tuple(values)
 
 
 class _Unpickler(pickle._Unpickler):
     """Makes plain containers and tensors; any other thing that the pickle names is refused.
 
-    It is the library's unpickler written in Python: that in C would take gigabytes of memory for
-    a few bytes that claim a large memo.
+    It is the library's unpickler written in Python, with the opcodes that PyTorch writes and no
+    others: that in C would take gigabytes of memory for a few bytes that claim a large memo.
     """
 
-    def __init__(self, file, path):
+    OPCODES = (
+        'PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID NONE NEWTRUE NEWFALSE '
+        'BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINSTRING SHORT_BINSTRING '
+        'EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS '
+        'BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET').split()
+    NAMES = {
+        ('collections', 'OrderedDict'): lambda: {},
+        ('torch', 'Size'): _numbers,
+        ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,           # before PyTorch 0.4
+        ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+        ('torch._utils', '_rebuild_parameter'): lambda tensor, *_: tensor,
+        ('torch.nn.parameter', 'Parameter'): lambda tensor, *_: tensor,
+        **{('torch', name): dtype for name, dtype in DTYPES.items()},
+    }
+
+    def __init__(self, file, path, limit):
         super().__init__(file, encoding='utf-8')
-        self.path, self.storages = path, {}
+        self.path, self.limit, self.storages = path, limit, {}
 
     def find_class(self, module, name):
-        if (module, name) == ('collections', 'OrderedDict'):
-            return collections.OrderedDict
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return _rebuild_tensor
-        if (module, name) == ('torch._utils', '_rebuild_parameter'):
-            return _rebuild_parameter
-        if module == 'torch' and name in DTYPES:
-            return DTYPES[name]
-        if (module, name) == ('torch', 'Size'):
-            return tuple
-        raise InputError(f'{self.path}: refused, it is not weights only: it names {module}.{name}')
+        try:
+            return self.NAMES[module, name]
+        except KeyError:
+            raise InputError(f'{self.path}: refused, it is not weights only: it names '
+                             f'{module[:80]}.{name[:80]}') from None
+
+    def persistent_load(self, pid):
+        kind, dtype, key, _, size, *view = pid
+        if (kind != 'storage' or dtype not in DTYPES.values() or (view and view[0] is not None)
+                or not isinstance(key, str | int) or not isinstance(size, int)):
+            raise pickle.UnpicklingError('a storage of an unknown kind')
+        storage = Storage(dtype, str(key), size)
+        if not 0 <= size * storage.itemsize <= self.limit:
+            raise pickle.UnpicklingError('a storage larger than the file')
+        self.storages[key] = storage
+        return storage
 
     def load_build(self):
         """State of an object, such as a state_dict's ``_metadata``: left out, it could set anything."""
         self.stack.pop()
 
-    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+    def load_setitem(self):
+        self._set([self.stack.pop(-2), self.stack.pop()])
 
-    def persistent_load(self, pid):
-        kind, dtype, key, _, size, *view = pid
-        if kind != 'storage' or dtype not in DTYPES.values() or (view and view[0] is not None):
-            raise pickle.UnpicklingError('a storage of an unknown kind')
-        storage = Storage(dtype, str(key), int(size))
-        self.storages[key] = storage
-        return storage
+    def load_setitems(self):
+        self._set(self.pop_mark())
 
+    def _set(self, items):
+        # other keys are no names, and hashing a deeply nested one ends in a crash
+        if not all(isinstance(key, str | int) for key in items[::2]):
+            raise pickle.UnpicklingError('a key that is no name')
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
-def _rebuild_tensor(storage, offset, shape, strides, *_):
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError('a tensor without a storage')
-    return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
-
-
-def _rebuild_parameter(tensor, *_):
-    return tensor
+    dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+                for name in OPCODES}
+    dispatch.update({pickle.BUILD[0]: load_build, pickle.SETITEM[0]: load_setitem,
+                     pickle.SETITEMS[0]: load_setitems})
 
 
 def write(path, content):

@@ -1,4 +1,5 @@
 """Networks from the files of other programs, and back."""
+import os
 import zipfile
 
 import numpy
@@ -6,17 +7,14 @@ import numpy
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
-from chainer_abn.links.official import official_arrays, official_layers, unused_arrays
+from chainer_abn.links.official import HEAD, official_arrays, official_layers, unused_arrays
 from chainer_abn.training import checkpoint, torch_file
 from chainer_abn.training.settings import NORMALISATION
-from chainer_abn.version import __version__
 
 import chainer
 
 PREFIX = 'module.'              # of the official state_dict, saved out of torch.nn.DataParallel
 SHOWN = 5                       # names of each kind in a message
-CLASSIFIERS = ('fc.weight', 'classifier.weight', 'classifier.6.weight')
-FIRST = ('conv1.weight', 'conv_1_3x3.weight', 'features.0.weight')
 CAFFE = 'resnet50_fine'
 # Chainer's ResNet50Layers subtracts this mean (blue, green, red) from images of 0 to 255
 CAFFE_MEAN = (103.063, 115.903, 123.152)
@@ -41,8 +39,8 @@ def read_network(path, arch=None, **options):
         if arch is None:
             raise InputError(f'{path}: --arch is missing, a PyTorch file does not tell its own')
         return from_torch(path, arch, **options)
-    if any(value is not None for value in options.values()):
-        raise InputError(f'{path}: {", ".join(options)} can be told of a PyTorch file only')
+    if told := [f'--{name}' for name, value in options.items() if value is not None]:
+        raise InputError(f'{path}: {", ".join(told)} can be told of a PyTorch file only')
     if 'res2/a/conv1/W.npy' in names:
         if arch != CAFFE:
             raise InputError(f'{path}: weights of Chainer\'s ResNet50Layers; they fit --arch {CAFFE}')
@@ -64,7 +62,7 @@ def _names_in_zip(path):
             return archive.namelist()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror or error}') from None
-    except zipfile.BadZipFile:
+    except Exception:                   # damaged: what reads it will say so
         return []
 
 
@@ -96,18 +94,18 @@ def from_torch(path, arch, variant=None, attention=None, classes=None):
     with torch_file.TorchFile(path) as file:
         tensors = _state_dict(file)
         head = 'att_conv.weight' in tensors
-        n_class = _dimension(tensors, CLASSIFIERS, 0, path)
         variant = variant or ('abn' if head else 'baseline')
         if attention is not None and variant != 'abn':
             raise InputError(f'--attention {attention}: a {variant} network has none')
         if attention is None:
             attention = 'log-sum' if head and 'att_conv3.weight' not in tensors else 'residual'
-        if classes is not None and len(classes) != n_class:
-            raise InputError(f'{path}: has {n_class} classes, not the {len(classes)} that were named')
-        in_channels = _dimension(tensors, FIRST, 1, path)
         # tensors tell no dropout; none makes the network compute what they alone say
         dropout = None if architecture(arch).dropout is None else 0.0
         with chainer.using_config('fresh_weights', False):
+            n_class, in_channels = _class_and_channel_count(
+                build(arch, 1, variant, attention), tensors, f'{path} does not fit {arch} ({variant})')
+            if classes is not None and len(classes) != n_class:
+                raise InputError(f'{path}: has {n_class} classes, not the {len(classes)} that were named')
             net = build(arch, n_class, variant, attention, in_channels, dropout)
         arrays, unused = official_arrays(net), unused_arrays(net)
         used = {name: tensor for name, tensor in tensors.items()
@@ -118,11 +116,45 @@ def from_torch(path, arch, variant=None, attention=None, classes=None):
             values = file.array(used[name])
             if values.dtype.kind != 'f':
                 raise InputError(f'{path}: {name} holds {values.dtype}, not floating-point numbers')
-            array[...] = values
+            with numpy.errstate(over='ignore', invalid='ignore'):
+                array[...] = values
+            if not numpy.isfinite(array).all():
+                raise InputError(f'{path}: {name} holds numbers that are not finite')
     side = architecture(arch).image_size
     mean, std = NORMALISATION[side]
-    return net, _config(arch, variant, attention, in_channels, classes or numbers(n_class), mean, std,
-                        resize=side if side == 32 else 256, dropout=dropout)
+    return net, checkpoint.make_config(
+        arch=arch, variant=variant, attention=attention, dropout=dropout, in_channels=in_channels,
+        classes=classes or numbers(n_class), image_size=[side] * 2,
+        resize=[side if side == 32 else 256] * 2, mean=mean, std=std)
+
+
+def _class_and_channel_count(net, tensors, complaint):
+    """Numbers of classes and of image channels, from a checkpoint's classifier and first convolution.
+
+    Where these do not fit the network, 1 and 3: other differences are told then, and no memory is
+    taken for what a file claims.
+
+    Args:
+        net: of one class and three channels; the other sizes are its.
+        tensors (dict): name -> tensor.
+        complaint (str): what to say first.
+    """
+    expected, layers = official_arrays(net), list(official_layers(net).items())
+    first = next(name for name, layer in layers if isinstance(layer, chainer.links.Convolution2D))
+    last = [name for name, layer in layers if isinstance(layer, chainer.links.Linear)][-1]
+
+    def size(name, axis, otherwise):
+        have, want = (list(arrays[name].shape) if name in arrays else [] for arrays in (tensors, expected))
+        found = have.pop(axis) if len(have) == len(want) else 0
+        del want[axis]
+        return found if found > 0 and have == want else otherwise
+
+    n_class = size(f'{last}.weight', 0, otherwise=1)
+    # the one layer of classes x classes must be there before its memory is taken
+    square = f'{HEAD["conv_score"]}.weight'
+    if square in expected and n_class > 1 and (square not in tensors or tensors[square].shape[0] != n_class):
+        raise InputError(f'{complaint}: {last}.weight is of {n_class} classes, {square} is not')
+    return n_class, size(f'{first}.weight', 1, otherwise=3)
 
 
 def _state_dict(file):
@@ -139,13 +171,6 @@ def _state_dict(file):
     return content
 
 
-def _dimension(tensors, names, axis, path):
-    for name in names:
-        if name in tensors and len(tensors[name].shape) > axis and tensors[name].shape[axis] > 0:
-            return tensors[name].shape[axis]
-    raise InputError(f'{path}: no {" or ".join(names)} in it: not a network of a known kind')
-
-
 def differences(expected, found):
     """What is missing, left over and of another shape, in words; '' where all fits.
 
@@ -154,7 +179,7 @@ def differences(expected, found):
     """
     kinds = {
         'missing': [name for name in expected if name not in found],
-        'left over': [name for name in found if name not in expected],
+        'left over': [name[:80] for name in found if name not in expected],
         'of another shape': [
             f'{name} {tuple(found[name].shape)} for {tuple(array.shape)}' for name, array in expected.items()
             if name in found and tuple(found[name].shape) != tuple(array.shape)],
@@ -182,25 +207,21 @@ def from_caffe(path):
         raise InputError(f'{path} does not fit Chainer\'s ResNet50Layers: {differ}')
     for name, array in arrays.items():
         array[...] = found[name]
-    return net, _config(net.arch, 'baseline', 'residual', 3, numbers(n_class),
-                        [value / 255 for value in CAFFE_MEAN[::-1]], [1 / 255] * 3, resize=256)
+    return net, checkpoint.make_config(
+        arch=CAFFE, variant='baseline', attention='residual', dropout=None, in_channels=3,
+        classes=numbers(n_class), image_size=[224, 224], resize=[256, 256],
+        mean=[value / 255 for value in CAFFE_MEAN[::-1]], std=[1 / 255] * 3)
+
+
+def default_caffe_file():
+    """Where Chainer keeps the weights of its ResNet50Layers."""
+    return os.path.join(chainer.dataset.get_dataset_directory('pfnet/chainer/models', False),
+                        'ResNet-50-model.npz')
 
 
 def numbers(n_class):
     """Names for classes that have none: 0, 1, ..."""
     return [str(i) for i in range(n_class)]
-
-
-def _config(arch, variant, attention, in_channels, classes, mean, std, resize, dropout=None):
-    """The config of a network that another program trained."""
-    found = architecture(arch)
-    return {
-        'program': 'chainer_abn', 'version': __version__,
-        'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
-        'in_channels': in_channels, 'classes': list(classes),
-        'image_size': [found.image_size] * 2, 'resize': [resize] * 2,
-        'mean': list(mean), 'std': list(std), 'channel_order': found.channel_order,
-    }
 
 
 def to_torch(path, net):

@@ -83,9 +83,9 @@ def test_a_resumed_run_goes_on_as_if_never_cut(script, tmp_path, class_folders, 
 
 
 WRONG = {
-    'gone': (['--pretrained', 'gone.npz'], ['gone.npz: No such file']),
+    'gone': (['--pretrained', 'gone.npz'], ['--pretrained gone.npz: No such file']),
     'other arch': (['--pretrained', 'NPZ', '-a', 'resnet14'],
-                   ['source.npz: a resnet8, not a resnet14: missing: layer1.1.conv1.weight']),
+                   ['--pretrained ', 'source.npz: a resnet8, not a resnet14: missing: layer1.1.conv1.weight']),
     'no arch': (['--pretrained', 'PTH'], ['--arch is missing']),
     'pth of another arch': (['--pretrained', 'PTH', '-a', 'wrn-10-1'], ['does not fit wrn-10-1']),
     'freeze': (['--freeze', 'stem', '-a', 'resnet8'], ['--freeze stem: use feature_extractor']),
@@ -94,6 +94,9 @@ WRONG = {
     'dropout': (['--dropout', '0.5', '-a', 'resnet8'], ['dropout 0.5: resnet8 has none']),
     'dropout 1': (['--dropout', '1', '-a', 'wrn-10-1'], ['dropout 1.0: must be']),
     'caffe': (['-a', 'resnet50_fine'], ['resnet50_fine starts from ImageNet weights: --pretrained']),
+    'no map': (['--variant', 'cam', '--attention', 'multiply'], ['--attention: a cam network has no map']),
+    'no positive map': (['--variant', 'baseline', '--positive-map'], ['--positive-map: a baseline network']),
+    'log-sum': (['--attention', 'log-sum', '--positive-map'], ['--positive-map: a log-sum map']),
     'attention map': (['--attention-map', 'sum'], ['--attention-map', "'sum'", 'log-sum']),
 }
 
@@ -127,4 +130,24 @@ def test_summary(script, tmp_path, class_folders):
     result = script('n_fold_train', '-a', 'resnet18', '--summary', '--dataset', class_folders,
                     '--variant', 'cam', '--image-size', '64x96')
     assert result.out[0] == 'resnet18, CAM, 2 classes, 3 x 64 x 96'
-    assert script('n_fold_train', '--summary').err[0].endswith('--summary: --arch is missing')
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([], '--summary: --arch is missing'),
+    (['-a', 'resnet8', '--image-size', '8'], '--image-size [8, 8]: must be at least 16 px'),
+    (['-a', 'resnet8', '--image-size', '-5'], '--image-size'),
+    (['-a', 'wrn-10-1', '--lr', '1'], '--lr: --summary has no use for it; leave it out'),
+    (['-a', 'resnet8', '--dataset', 'gone'], '--dataset gone: no such folder')])
+def test_summary_of_nothing(script, arguments, message):
+    result = script('n_fold_train', '--summary', *arguments)
+    assert result.status == 2 and len(result.err) == 1 and message in result.err[0]
+
+
+def test_the_mechanism_goes_on_with_the_weights(script, tmp_path, class_folders):
+    net = build('resnet8', 2, attention='log-sum')
+    to_torch(tmp_path / 'log-sum.pth', net)
+    result = train(script, class_folders, tmp_path / 'run', '--pretrained', tmp_path / 'log-sum.pth',
+                   '-a', 'resnet8', '--folds', 1, '-e', 1)
+    assert result.status == 0, result.err
+    assert f'starting from {tmp_path / "log-sum.pth"}; fresh: nothing' in result.out
+    assert json.loads((tmp_path / 'run/config.json').read_text())['attention'] == 'log-sum'

@@ -122,7 +122,9 @@ def test_a_bare_state_dict_without_prefix_and_without_counters(tmp_path):
      r'of another shape: bn_att.weight \(3,\) for \(64,\)$'),
     (lambda a: a.update({'conv1.weight': a['conv1.weight'].astype('i8')}), 'conv1.weight holds int64'),
     (lambda a: a.update(note='hello'), 'holds no state_dict'),
-    (lambda a: a.pop('fc.weight'), 'no fc.weight or'),
+    (lambda a: a.pop('fc.weight'), 'missing: fc.weight; '),
+    (lambda a: a.pop('att_conv2.weight'), 'fc.weight is of 4 classes, att_conv2.weight is not'),
+    (lambda a: a.update({'fc.bias': numpy.array([1, 2, 3, 1e300])}), 'fc.bias holds numbers that are not finite'),
     (lambda a: a.clear(), 'holds no state_dict'),
 ])
 def test_what_does_not_fit_is_named(tmp_path, change, message):
@@ -138,6 +140,17 @@ def test_another_architecture_is_told_by_its_first_differences(tmp_path):
     with pytest.raises(InputError, match=r'does not fit resnet32 \(abn\): missing: layer1.3.conv1.weight, '
                                          r'layer1.3.bn1.weight, .* and 75 more$'):
         from_torch(tmp_path / 'net.pth', 'resnet32')
+
+
+def test_a_small_file_that_claims_many_classes_takes_no_memory(tmp_path):
+    arrays = official_arrays(build('resnet8', 4))
+    arrays['fc.weight'] = numpy.zeros((10 ** 5, 64), 'f')                   # 40 GB as classes x classes
+    arrays['conv1.weight'] = numpy.zeros((1, 10 ** 6, 1, 1), 'f')
+    torch_file.write(tmp_path / 'net.pth', arrays)
+    with pytest.raises(InputError, match='fc.weight is of 100000 classes, att_conv2.weight is not'):
+        from_torch(tmp_path / 'net.pth', 'resnet8')
+    with pytest.raises(InputError, match=r'conv1.weight \(1, 1000000, 1, 1\) for \(16, 3, 3, 3\)'):
+        from_torch(tmp_path / 'net.pth', 'resnet8', variant='baseline')
 
 
 def caffe_file(path):
