@@ -34,3 +34,4 @@ test: setup
 
 bench: setup
 	$(RUN) benchmarks/attend.py
+	$(RUN) benchmarks/batch_statistics.py

@@ -25,6 +25,7 @@ def main():
             if getattr(options, name) not in (None, config[name]):
                 raise InputError(f'--{name} {getattr(options, name)}: {options.file} is {config[name]}')
         write(options.out, lambda: to_torch(options.out, net))
+        print(f'a PyTorch file does not tell: {untold(config)}')
     else:
         net, config = read_network(
             options.file, options.arch, variant=options.variant, attention=options.attention,
@@ -56,6 +57,16 @@ def read_command_line():
     if os.path.realpath(options.file) == os.path.realpath(options.out):
         raise InputError(f'{options.out}: is the file to read')
     return options
+
+
+def untold(config):
+    """What is lost on the way to PyTorch, in words."""
+    words = ['names of classes', 'mean and std', 'size of images']
+    if config['variant'] == 'cam':
+        words.insert(0, 'variant cam (give --variant cam to read it back)')
+    if config['variant'] == 'abn' and config['attention'] in ('multiply', 'none'):
+        words.insert(0, f'mechanism {config["attention"]} (give --attention {config["attention"]} to read it back)')
+    return ', '.join(words)
 
 
 def read_classes(path):

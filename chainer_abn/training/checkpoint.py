@@ -1,7 +1,8 @@
 """Network files: a plain .npz (no pickled object) that carries what rebuilds the network."""
 import json
+import math
+import os
 import zipfile
-import zlib
 
 import numpy
 
@@ -14,6 +15,7 @@ from chainer_abn.version import __version__
 import chainer
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
+EXPANSION = 100                 # a compressed file of weights at rest shrinks that far, a bomb farther
 NEEDED = 'image_size', 'resize', 'mean', 'std'  # besides what rebuilds the network
 
 
@@ -112,10 +114,31 @@ def read_npz(path):
         with open(path, 'rb') as file:
             if not zipfile.is_zipfile(file):
                 raise InputError(f'{path}: not an .npz file, or cut short')
+            check_claims(file, path)
             file.seek(0)
             with numpy.load(file, allow_pickle=False) as npz:
                 return {name: npz[name] for name in npz.files}
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f'{path}: {error.strerror or error}') from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:              # a damaged file can raise anything
         raise InputError(f'{path}: unreadable .npz file ({error})') from None
+
+
+def check_claims(file, path):
+    """Refuse an archive that would take far more memory than it is large."""
+    size = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        if sum(info.file_size for info in archive.infolist()) > EXPANSION * size:
+            raise InputError(f'{path}: expands to more than {EXPANSION} times its size')
+        for info in archive.infolist():
+            if info.filename.endswith('.npy'):
+                with archive.open(info) as entry:
+                    version = numpy.lib.format.read_magic(entry)
+                    read_header = (numpy.lib.format.read_array_header_1_0 if version == (1, 0)
+                                   else numpy.lib.format.read_array_header_2_0)
+                    shape, _, dtype = read_header(entry)
+                    if math.prod(shape) * dtype.itemsize > info.file_size:
+                        raise InputError(f'{path}: unreadable .npz file ({info.filename} claims more than '
+                                         'there is)')

@@ -40,6 +40,8 @@ def test_to_a_network_and_back(script, tmp_path, checkpoint):
             numpy.testing.assert_array_equal(found.array, wanted.array)
     result = script('chainer_abn/convert', tmp_path / 'net.npz', tmp_path / 'back.pth', '--to-torch')
     assert result.status == 0
+    assert result.out[0] == ('a PyTorch file does not tell: mechanism multiply (give --attention multiply to '
+                             'read it back), names of classes, mean and std, size of images')
     assert (tmp_path / 'back.pth').read_bytes() == path.read_bytes()
 
 

@@ -130,3 +130,28 @@ def test_other_files_are_refused(tmp_path):
         chainer_abn.load(tmp_path / 'x.npz')
     with pytest.raises(InputError, match='Is a directory'):
         chainer_abn.load(tmp_path)
+
+
+def test_claims_beyond_the_file_take_no_memory(tmp_path):
+    header = numpy.lib.format.header_data_from_array_1_0(numpy.zeros(1))
+    with zipfile.ZipFile(tmp_path / 'claim.npz', 'w') as archive, archive.open('a.npy', 'w') as entry:
+        numpy.lib.format.write_array_header_1_0(entry, {**header, 'shape': (10 ** 12,)})
+    with pytest.raises(InputError, match='claim.npz: unreadable .npz file .a.npy claims more'):
+        checkpoint.read_npz(tmp_path / 'claim.npz')
+    numpy.savez_compressed(tmp_path / 'bomb.npz', a=numpy.zeros(10 ** 7))
+    with pytest.raises(InputError, match='bomb.npz: expands to more than 100 times'):
+        checkpoint.read_npz(tmp_path / 'bomb.npz')
+
+
+def test_flipped_bytes_end_in_the_readers_own_error(saved):
+    data, rng = saved[1].read_bytes(), numpy.random.default_rng(0)
+    directory = data.rindex(b'PK\x01\x02')
+    for i in range(150):
+        damaged = bytearray(data)
+        start = (0, len(data) - 3000, directory)[i % 3]
+        damaged[rng.integers(start, min(start + 3000, len(data)))] = rng.integers(256)
+        saved[1].write_bytes(damaged)
+        try:
+            chainer_abn.load(saved[1])
+        except InputError:
+            continue
