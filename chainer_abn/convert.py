@@ -64,8 +64,9 @@ def untold(config):
     words = ['names of classes', 'mean and std', 'size of images']
     if config['variant'] == 'cam':
         words.insert(0, 'variant cam (give --variant cam to read it back)')
-    if config['variant'] == 'abn' and config['attention'] in ('multiply', 'none'):
-        words.insert(0, f'mechanism {config["attention"]} (give --attention {config["attention"]} to read it back)')
+    mechanism = config['attention']
+    if config['variant'] == 'abn' and mechanism in ('multiply', 'none'):
+        words.insert(0, f'mechanism {mechanism} (give --attention {mechanism} to read it back)')
     return ', '.join(words)
 
 
