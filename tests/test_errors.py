@@ -1,0 +1,18 @@
+import pytest
+
+from chainer_abn.errors import InputError, one_line, run_program
+
+
+def test_a_message_is_one_line_that_a_terminal_only_shows():
+    assert one_line('a\nb\t c') == 'a b c'
+    assert one_line('name \x1b]0;owned\x07\x1b[2J é') == 'name ?]0;owned??[2J é'
+    assert len(one_line('x' * 10 ** 5)) == 2000
+
+
+def test_an_input_error_ends_with_status_2(capsys):
+    def main():
+        raise InputError('photo\n\x1b[1m.png: gone')
+    with pytest.raises(SystemExit) as stopped:
+        run_program(main, 'program')
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == 'program: photo ?[1m.png: gone\n'
