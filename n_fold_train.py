@@ -157,20 +157,22 @@ def make_parser():
 
 
 def print_network(options):
-    """``--summary``: the network alone, with the classes of the data set if there is one."""
-    used = {'summary', 'arch', 'variant', 'attention', 'image_size',
-            'dataset', 'data_dir', 'n_images', 'kfold'}
-    for name, value in vars(options).items():
-        if value is not None and name not in used:
-            raise InputError(f'--{name.replace("_", "-")}: --summary has no use for it; leave it out')
-    if options.arch is None:
-        raise InputError('--summary: --arch is missing')
-    check_image_size(options.image_size)
-    n_class = 10 if architecture(options.arch).image_size == 32 else 1000
+    """``--summary``: the network that the command would train; of no data set, with its usual classes."""
+    start_config = read_start(options)[1] if options.pretrained else {}
     if options.dataset is not None:
-        dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images, 0)
+        resolve(options, start_config)
+        dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
+                               options.seed)
         n_class = len(dataset.classes)
-    net = build(options.arch, n_class, options.variant or 'abn', options.attention or 'residual')
+    else:
+        options.arch = options.arch or start_config.get('arch')
+        if options.arch is None:
+            raise InputError('--summary: --arch is missing')
+        check_image_size(options.image_size)
+        check_attention(options)
+        n_class = 10 if architecture(options.arch).image_size == 32 else 1000
+    attention = options.attention or known_attention(start_config)
+    net = build(options.arch, n_class, options.variant or 'abn', attention, dropout=options.dropout)
     try:
         print(summary(net, options.image_size))
     except MemoryError:
@@ -207,8 +209,6 @@ def resolve(options, start_config):
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
     row = settings_of(options.dataset)
-    # a file without a map does not tell its mechanism, and a network without one has none
-    known = start_config['attention'] if start_config.get('variant') == 'abn' else 'residual'
     check_attention(options)
     schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
     epoch = row.epoch if options.epoch is None else options.epoch
@@ -217,7 +217,7 @@ def resolve(options, start_config):
         # a pretrained network goes on with the colours it knows
         'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
         'arch': start_config.get('arch', row.arch), 'freeze': [],
-        'variant': 'abn', 'attention': known,
+        'variant': 'abn', 'attention': known_attention(start_config),
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
@@ -256,6 +256,11 @@ def resolve(options, start_config):
         raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
     dropout_of(options.arch, options.dropout)
     check_parts(options.freeze, options.variant)
+
+
+def known_attention(start_config):
+    """The mechanism of the pretrained network if it has one."""
+    return start_config['attention'] if start_config.get('variant') == 'abn' else 'residual'
 
 
 def check_attention(options):

@@ -130,13 +130,17 @@ def test_summary(script, tmp_path, class_folders):
     result = script('n_fold_train', '-a', 'resnet18', '--summary', '--dataset', class_folders,
                     '--variant', 'cam', '--image-size', '64x96')
     assert result.out[0] == 'resnet18, CAM, 2 classes, 3 x 64 x 96'
+    result = script('n_fold_train', '--summary', '--dataset', 'shapes', '-k', 3, '-e', 1, '--lr', 1, '-g', -1)
+    assert result.out[0] == 'resnet8, Attention Branch Network, 6 classes, 3 x 32 x 32'
 
 
 @pytest.mark.parametrize('arguments, message', [
     ([], '--summary: --arch is missing'),
     (['-a', 'resnet8', '--image-size', '8'], '--image-size [8, 8]: must be at least 16 px'),
     (['-a', 'resnet8', '--image-size', '-5'], '--image-size'),
-    (['-a', 'wrn-10-1', '--lr', '1'], '--lr: --summary has no use for it; leave it out'),
+    (['-a', 'wrn-10-1', '--dropout', '7'], 'dropout 7.0: must be'),
+    (['-a', 'resnet8', '--variant', 'cam', '--attention', 'none'], '--attention: a cam network has no map'),
+    (['--pretrained', 'gone.npz'], '--pretrained gone.npz: No such file'),
     (['-a', 'resnet8', '--dataset', 'gone'], '--dataset gone: no such folder')])
 def test_summary_of_nothing(script, arguments, message):
     result = script('n_fold_train', '--summary', *arguments)
@@ -150,4 +154,6 @@ def test_the_mechanism_goes_on_with_the_weights(script, tmp_path, class_folders)
                    '-a', 'resnet8', '--folds', 1, '-e', 1)
     assert result.status == 0, result.err
     assert f'starting from {tmp_path / "log-sum.pth"}; fresh: nothing' in result.out
+    result = script('n_fold_train', '--summary', '--pretrained', tmp_path / 'log-sum.pth', '-a', 'resnet8')
+    assert any('map: log-sum' in line for line in result.out)
     assert json.loads((tmp_path / 'run/config.json').read_text())['attention'] == 'log-sum'
