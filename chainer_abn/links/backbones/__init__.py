@@ -55,3 +55,15 @@ def last_stages(net):
     if hasattr(net, 'attention_branch'):
         yield 'att_', net.attention_branch.stage
     yield '', net.perception_branch.stage
+
+
+def named_stages(net, name, first=1):
+    """(official name, blocks) of the stages behind the stem: ``name`` and a number from ``first`` on.
+
+    The attention branch's copy of the last one has the prefix ``att_``.
+    """
+    _, *shared = net.feature_extractor
+    for i, blocks in enumerate(shared, first):
+        yield f'{name}{i}', blocks
+    for prefix, blocks in last_stages(net):
+        yield f'{prefix}{name}{first + len(shared)}', blocks

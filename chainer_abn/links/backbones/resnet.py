@@ -2,7 +2,7 @@
 import functools
 import re
 
-from chainer_abn.links.backbones import Architecture, Backbone, last_stages
+from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import Stem, basic, bottleneck, stage
 
 import chainer
@@ -63,12 +63,10 @@ def imagenet(depth, in_channels, **gate):
 
 
 def official_layers(net):
-    stem, *stages = net.feature_extractor
+    stem = net.feature_extractor[0]
     yield 'conv1', stem.conv
     yield 'bn1', stem.bn
-    named = [(f'layer{i}', blocks) for i, blocks in enumerate(stages, 1)]
-    named += [(f'{prefix}layer{len(stages) + 1}', blocks) for prefix, blocks in last_stages(net)]
-    for name, blocks in named:
+    for name, blocks in named_stages(net, 'layer'):
         for i, block in enumerate(blocks):
             yield from block_layers(f'{name}.{i}', block)
     yield 'fc', net.perception_branch.fc

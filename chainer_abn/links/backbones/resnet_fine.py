@@ -4,7 +4,7 @@ It is the network of the weights that He et al. published for Caffe: the stride 
 on its first 1x1 convolution, the stem has a bias, its pooling no padding; images are BGR, 0 to 255,
 with the mean subtracted.
 """
-from chainer_abn.links.backbones import Architecture, Backbone, last_stages
+from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import Residual, batch_norm, conv, stage
 
 import chainer
@@ -59,12 +59,10 @@ def chainer_eps(link):
 
 def official_layers(net):
     """(name in Chainer's ResNet50Layers, layer); the attention stage is ``att_res5``."""
-    stem, *stages = net.feature_extractor
+    stem = net.feature_extractor[0]
     yield 'conv1', stem.conv
     yield 'bn1', stem.bn
-    named = [(f'res{i}', blocks) for i, blocks in enumerate(stages, 2)]
-    named += [(f'{prefix}res5', blocks) for prefix, blocks in last_stages(net)]
-    for name, blocks in named:
+    for name, blocks in named_stages(net, 'res', first=2):
         for i, block in enumerate(blocks):
             path = f'{name}.b{i}' if i else f'{name}.a'
             for j, layer in enumerate(block.body, 1):

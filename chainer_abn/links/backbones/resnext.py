@@ -2,7 +2,7 @@
 import functools
 import re
 
-from chainer_abn.links.backbones import Architecture, Backbone, last_stages
+from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import Stem, bottleneck, stage
 
 import chainer
@@ -42,12 +42,11 @@ def declare(depth, groups, width, in_channels):
 
 
 def official_layers(net):
-    stem, *stages = net.feature_extractor
+    stem = net.feature_extractor[0]
     yield 'conv_1_3x3', stem.conv
     yield 'bn_1', stem.bn
-    named = [(f'stage_{i}', blocks) for i, blocks in enumerate(stages, 1)]
-    named += [('stage_att' if prefix else 'stage_3', blocks) for prefix, blocks in last_stages(net)]
-    for name, blocks in named:
+    for name, blocks in named_stages(net, 'stage_'):
+        name = 'stage_att' if name == 'att_stage_3' else name
         for i, block in enumerate(blocks):
             path = f'{name}.{name}_bottleneck_{i}'
             for layer, conv, bn in zip(block.body, ('conv_reduce', 'conv_conv', 'conv_expand'),

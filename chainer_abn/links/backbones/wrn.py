@@ -2,7 +2,7 @@
 import functools
 import re
 
-from chainer_abn.links.backbones import Architecture, Backbone, last_stages
+from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import BNReLU, batch_norm, conv, stage
 
 import chainer
@@ -61,11 +61,8 @@ class PreActivation(chainer.Chain):
 
 
 def official_layers(net):
-    stem, *stages = net.feature_extractor
-    yield 'conv1', stem
-    named = [(f'block{i}', blocks) for i, blocks in enumerate(stages, 1)]
-    named += [(f'{prefix}block3', blocks) for prefix, blocks in last_stages(net)]
-    for name, blocks in named:
+    yield 'conv1', net.feature_extractor[0]
+    for name, blocks in named_stages(net, 'block'):
         for i, block in enumerate(blocks):
             path = f'{name}.layer.{i}'
             for layer in 'bn1', 'conv1', 'bn2', 'conv2':

@@ -1,0 +1,91 @@
+"""The settings of a run: what is used where nothing is said, and what makes no sense."""
+import math
+
+from chainer_abn.datasets import NAMES
+from chainer_abn.datasets.transforms import MIN_SIDE
+from chainer_abn.errors import InputError
+from chainer_abn.links.build import architecture, dropout_of
+from chainer_abn.training.finetune import check_parts
+from chainer_abn.training.settings import settings_of
+
+
+def resolve(options, start_config):
+    """Fill in the defaults, in place, and refuse values that make no sense.
+
+    Args:
+        options: the flags of ``n_fold_train.py`` as attributes, None where nothing was said.
+        start_config (dict): of the pretrained network, {} without one.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if options.dataset is None:
+        raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
+    row = settings_of(options.dataset)
+    check_attention(options)
+    schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
+    epoch = row.epoch if options.epoch is None else options.epoch
+    defaults = {
+        'skip_bad': False, 'flip': True, 'rotate': 0.0, 'pad': row.pad,
+        # a pretrained network goes on with the colours it knows
+        'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
+        'arch': start_config.get('arch', row.arch), 'freeze': [],
+        'variant': 'abn', 'attention': known_attention(start_config),
+        'positive_map': row.positive_map,
+        'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
+        'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
+        # a shorter or longer run has its milestones at the same shares of it
+        'milestones': [round(m * epoch / row.epoch) for m in row.milestones],
+    }
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.schedule, options.epoch = schedule, epoch
+
+    native = architecture(options.arch).image_size
+    options.image_size = options.image_size or [row.image_size or native] * 2
+    # ImageNet's 256 -> 224; a data set of one size with padding is cropped as it is
+    options.resize = options.resize or (
+        options.image_size if options.pad else [round(s * 256 / 224) for s in options.image_size])
+
+    for name, at_least in (('batchsize', 1), ('epoch', 1), ('kfold', 0), ('seed', 0), ('pad', 0),
+                           ('momentum', 0), ('weight_decay', 0), ('warmup', 0), ('rotate', 0),
+                           ('workers', 0), ('gamma', 0), ('lr', 0)):
+        value = getattr(options, name)
+        if value is not None and not (value >= at_least and math.isfinite(value)):
+            raise InputError(f'--{name.replace("_", "-")} {value}: must be at least {at_least}')
+    if options.kfold == 1:
+        raise InputError('--kfold 1: use at least 2, or 0 for the data set\'s own train / test split')
+    if options.lr == 0:
+        raise InputError('--lr 0: must be more than 0')
+    if options.seed >= 2 ** 32:
+        raise InputError(f'--seed {options.seed}: must be below 2^32')
+    check_image_size(options.image_size)
+    if any(r + 2 * options.pad < s for r, s in zip(options.resize, options.image_size, strict=True)):
+        raise InputError('--resize: smaller than --image-size')
+    if options.std and min(options.std) <= 0:
+        raise InputError('--std: must be more than 0')
+    if options.folds and max(options.folds) > max(options.kfold, 1):
+        raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
+    dropout_of(options.arch, options.dropout)
+    check_parts(options.freeze, options.variant)
+
+
+def known_attention(start_config):
+    """The mechanism of the pretrained network if it has one."""
+    return start_config['attention'] if start_config.get('variant') == 'abn' else 'residual'
+
+
+def check_attention(options):
+    """Refuse what is told of a map where there is none."""
+    if options.variant in ('baseline', 'cam'):
+        for name in 'attention', 'positive_map':
+            if getattr(options, name):
+                raise InputError(f'--{name.replace("_", "-")}: a {options.variant} network has no map')
+    if options.attention == 'log-sum' and options.positive_map:
+        raise InputError('--positive-map: a log-sum map is positive by itself')
+
+
+def check_image_size(size):
+    if size and min(size) < MIN_SIDE:
+        raise InputError(f'--image-size {size}: must be at least {MIN_SIDE} px')
