@@ -21,7 +21,7 @@ from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.interrupt import Terminated
 from chainer_abn.links import ATTENTIONS, VARIANTS, build, summary
 from chainer_abn.links.build import architecture, dropout_of
-from chainer_abn.runtime.devices import choose_device, describe
+from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
 from chainer_abn.training.finetune import PARTS, start_from
 from chainer_abn.training.options import check_attention, check_image_size, known_attention, resolve
@@ -40,7 +40,7 @@ def main():
     start, start_config = read_start(options)
     if run is None:
         resolve(options, start_config)
-    device = choose_device(options.gpu)
+    device = devices.choose_device(options.gpu, options.accelerator, options.threads)
     store = open_store(options)
     folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
     check_batchsize(options.batchsize, folds.values())
@@ -81,7 +81,7 @@ def read_command_line(argv):
     if given.resume is None:
         return given, None, None
     run, config = RunFolder.open(given.resume)
-    taken = {'resume', 'gpu', 'workers'}
+    taken = 'resume', 'gpu', 'accelerator', 'threads', 'workers'
     for name, value in vars(given).items():
         if value is not None and name not in taken:
             flag = '--' + name.replace('_', '-')
@@ -89,7 +89,7 @@ def read_command_line(argv):
     options = argparse.Namespace(**config['arguments'])
     if set(vars(options)) != set(vars(given)):
         raise InputError(f'--resume {given.resume}: its config.json is of another version of this program')
-    for name in 'gpu', 'workers':
+    for name in taken[1:]:
         if getattr(given, name) is not None:
             setattr(options, name, getattr(given, name))
     return options, run, config
@@ -147,8 +147,7 @@ def make_parser():
     training.add_argument('--gamma', type=float, help='default 0.1')
     training.add_argument('--warmup', type=float, help='epochs of linear rise (default 0)')
     training.add_argument('--seed', type=int, help='fixes everything (default 402)')
-    training.add_argument('--gpu', '-g', type=int,
-                          help='number of the GPU, -1: CPU (default: the first GPU if there is one)')
+    devices.add_flags(training)
     training.add_argument('--out', help='folder of the results (default result/<date-time>)')
     training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
     return parser
@@ -245,7 +244,7 @@ def run_config(options, configs, folds_digest, device):
         'folds_digest': folds_digest,
         'pretrained_sha256': options.pretrained and sha256(options.pretrained),
         'arguments': vars(options), 'command': shlex.join([PROGRAM, *sys.argv[1:]]),
-        'versions': runtime.versions(), 'device': describe(device),
+        'versions': runtime.versions(), 'device': devices.describe(device),
     }
 
 

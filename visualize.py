@@ -20,7 +20,7 @@ from chainer_abn.explain.inputs import batches, network_input, softmax, to_batch
 from chainer_abn.explain.overlay import INTERPOLATIONS, check_colormap, overlay
 from chainer_abn.explain.sheet import Sheet
 from chainer_abn.progress import Progress
-from chainer_abn.runtime.devices import choose_device
+from chainer_abn.runtime.devices import add_flags, choose_device
 from chainer_abn.training.checkpoint import load
 
 PROGRAM = 'visualize.py'
@@ -31,7 +31,7 @@ def main():
     net, config = load(options.model)
     for method in options.method:
         METHODS[method].check(net)
-    device = choose_device(options.gpu)
+    device = choose_device(options.gpu, options.accelerator, options.threads)
     net.to_device(device)
     paths = check_readable(find_inputs(options.inputs), options.skip_bad)
     out = make_folder(options.out)
@@ -77,7 +77,7 @@ def read_command_line(argv):
     parser.add_argument('--grid', action='store_true', help='one sheet of image | methods')
     parser.add_argument('--skip-bad', action='store_true', help='leave out unreadable images')
     parser.add_argument('--batchsize', '-b', type=int, default=16)
-    parser.add_argument('--gpu', '-g', type=int, help='number of the GPU, -1: CPU')
+    add_flags(parser)
     options = parser.parse_args(argv)
     if not 0 <= options.alpha <= 1:
         raise InputError(f'--alpha {options.alpha}: must be between 0 and 1')

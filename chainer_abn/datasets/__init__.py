@@ -1,8 +1,9 @@
 """Data sets.
 
 A data set has ``classes`` (tuple of str, sorted or in the official order), ``labels`` (n,) int32,
-``image(i)`` -> (H, W, 3) uint8 RGB, ``name(i)`` -> str, ``ignored`` (paths of files that are no images)
-and ``split``: None, or its own (train, test) index arrays.
+``image(i, cover=None)`` -> (H, W, 3) uint8 RGB (where a (height, width) to ``cover`` is told, a file may be
+decoded at a smaller scale that covers it), ``name(i)`` -> str, ``ignored`` (paths of files that are no
+images) and ``split``: None, or its own (train, test) index arrays.
 """
 from pathlib import Path
 

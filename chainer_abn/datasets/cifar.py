@@ -95,7 +95,7 @@ class Cifar:
     def name(self, i):
         return f'{self.set_name} image {i}'
 
-    def image(self, i):
+    def image(self, i, cover=None):
         return self.images[i]
 
 

@@ -1,7 +1,7 @@
 """A data set as Chainer's iterators want it.
 
 The order of the images and their random changes are functions of (seed, epoch) alone: they do not
-depend on the number of worker processes, and a resumed run needs nothing but the epoch.
+depend on worker processes or the size of a batch, and a resumed run needs nothing but the epoch.
 """
 import numpy
 
@@ -22,7 +22,7 @@ class Store:
     done, to sum up their pixels, and to keep them all if they fit in ``memory``.
 
     Args:
-        dataset: with ``labels``, ``image(i)`` and ``name(i)``.
+        dataset: with ``labels``, ``image(i, cover)`` and ``name(i)``.
         size: (height, width) to cover, in pixels.
         skip_bad (bool): go on when an image cannot be read; else the first one is an error.
         memory (int): bytes of decoded images to keep.
@@ -44,7 +44,7 @@ class Store:
             for i in range(len(dataset)):
                 progress.update(i)
                 try:
-                    image = resize_to_cover(dataset.image(i), size)
+                    image = self._read(i)
                 except InputError as error:
                     if not skip_bad:
                         raise InputError(f'{error}; --skip-bad leaves such images out') from None
@@ -71,7 +71,10 @@ class Store:
         """(H, W, 3) uint8 RGB, at least ``size`` large."""
         if i < len(self._kept):
             return self._kept[i]
-        return resize_to_cover(self.dataset.image(i), self.size)
+        return self._read(i)
+
+    def _read(self, i):
+        return resize_to_cover(self.dataset.image(i, self.size), self.size)
 
     def mean_std(self, indices):
         """Mean and standard deviation per channel over the pixels of some images, in [0, 1].
@@ -93,26 +96,54 @@ class Examples(chainer.dataset.DatasetMixin):
     Args:
         store (Store)
         indices: of the images in the store.
-        transform: (image, random generator) -> image.
+        transform: (list of images, uniform numbers (B, ``transform.draws``)) -> images of one size.
         seed (int)
     """
 
     def __init__(self, store, indices, transform, seed=0):
-        self.store, self.indices, self.transform, self.seed = store, indices, transform, seed
+        self.store, self.indices, self.transform = store, numpy.asarray(indices), transform
+        self.seed, self._epoch, self._table = seed, None, None
 
     def __len__(self):
         return len(self.indices)
 
     def get_example(self, i):
-        epoch, i = divmod(int(i), len(self))
-        rng = numpy.random.default_rng((self.seed, epoch, i))
-        index = self.indices[i]
+        """One image and its label, or the InputError of an image that cannot be read."""
         try:
-            image = self.store.image(index)
+            (image,), (label,) = self.batch(numpy.array([i]))
         except InputError as error:
             # raised by the converter: an exception in a worker would hang Chainer's iterator
             return error
-        return self.transform(image, rng), self.store.dataset.labels[index]
+        return image, label
+
+    def batch(self, numbers):
+        """Many examples at once, the same as each by itself.
+
+        Args:
+            numbers: (B,) int array, of the examples.
+
+        Returns:
+            images (B, height, width, 3) uint8 RGB and labels (B,) int32.
+
+        Raises:
+            InputError: an image cannot be read any more.
+        """
+        epochs, rows = numpy.divmod(numbers, len(self))
+        indices = self.indices[rows]
+        images = [self.store.image(i) for i in indices]
+        return self.transform(images, self._uniform(epochs, rows)), self.store.dataset.labels[indices]
+
+    def _uniform(self, epochs, rows):
+        """(B, draws) float64 in [0, 1)."""
+        out = numpy.empty((len(rows), self.transform.draws))
+        for epoch in numpy.unique(epochs):
+            if epoch != self._epoch:
+                # row i is for image i; the 1 keeps the stream apart from that of EpochOrder
+                rng = numpy.random.default_rng((self.seed, epoch, 1))
+                self._epoch, self._table = epoch, rng.random((len(self), self.transform.draws))
+            now = epochs == epoch
+            out[now] = self._table[rows[now]]
+        return out
 
 
 class EpochOrder:

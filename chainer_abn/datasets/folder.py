@@ -69,8 +69,8 @@ class Folder:
     def name(self, i):
         return str(self.paths[i])
 
-    def image(self, i):
-        return read_image(self.paths[i])
+    def image(self, i, cover=None):
+        return read_image(self.paths[i], cover)
 
 
 def class_names(root):

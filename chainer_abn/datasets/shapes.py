@@ -95,7 +95,7 @@ class Shapes:
     def name(self, i):
         return f'{self.classes[self.labels[i]]}_{i:05d}'
 
-    def image(self, i):
+    def image(self, i, cover=None):
         return self.images[i]
 
 

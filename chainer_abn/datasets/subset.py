@@ -19,5 +19,5 @@ class Subset:
     def name(self, i):
         return self.base.name(self.indices[i])
 
-    def image(self, i):
-        return self.base.image(self.indices[i])
+    def image(self, i, cover=None):
+        return self.base.image(self.indices[i], cover)

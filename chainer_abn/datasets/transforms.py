@@ -25,16 +25,29 @@ def resize_to_cover(image, size):
     return numpy.asarray(Image.fromarray(image).resize(new[::-1], Image.Resampling.BILINEAR))
 
 
-def crop(image, top, left, size):
-    """A part of an image; what lies outside of it is black."""
+def crop(images, corners, size):
+    """A part of each image; what lies outside of it is black.
+
+    Args:
+        images (sequence): (H, W, 3) uint8 arrays, of any sizes.
+        corners: (B, 2) int, top and left end of the parts in pixels.
+        size: (height, width) of the parts in pixels.
+
+    Returns:
+        (B, height, width, 3) uint8.
+    """
     height, width = size
-    inside = image[max(top, 0):max(top + height, 0), max(left, 0):max(left + width, 0)]
-    if inside.shape[:2] == tuple(size):
-        return inside
-    out = numpy.zeros((height, width, 3), 'u1')
-    y, x = max(-top, 0), max(-left, 0)
-    out[y:y + inside.shape[0], x:x + inside.shape[1]] = inside
+    out = numpy.zeros((len(images), height, width, 3), 'u1')
+    for part, image, (top, left) in zip(out, images, corners.tolist(), strict=True):
+        inside = image[max(top, 0):max(top + height, 0), max(left, 0):max(left + width, 0)]
+        y, x = max(-top, 0), max(-left, 0)
+        part[y:y + inside.shape[0], x:x + inside.shape[1]] = inside
     return out
+
+
+def _sizes(images):
+    """(B, 2) int: height and width of each image."""
+    return numpy.array([image.shape[:2] for image in images])
 
 
 class Augment:
@@ -50,37 +63,57 @@ class Augment:
         rotate (float): the largest angle, in degrees either way.
     """
 
+    draws = 4           # uniform numbers per image: for top, left, flip and angle
+
     def __init__(self, size, pad=0, flip=True, rotate=0):
         self.size, self.pad, self.flip, self.rotate = size, pad, flip, rotate
 
-    def __call__(self, image, rng):
+    def __call__(self, images, numbers):
+        """Change each image by its own row of numbers.
+
+        Args:
+            images (sequence): (H, W, 3) uint8 arrays, of any sizes.
+            numbers: (B, 4) float64, uniform in [0, 1).
+
+        Returns:
+            (B, height, width, 3) uint8.
+        """
         if self.rotate:
-            angle = rng.uniform(-self.rotate, self.rotate)
-            image = numpy.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
-        top, left = (
-            rng.integers(-self.pad, max(have + self.pad - want, -self.pad), endpoint=True)
-            for have, want in zip(image.shape, self.size, strict=False))
-        image = crop(image, top, left, self.size)
-        return image[:, ::-1] if self.flip and rng.random() < 0.5 else image
+            angles = self.rotate * (2 * numbers[:, 3] - 1)
+            images = [numpy.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
+                      for image, angle in zip(images, angles.tolist(), strict=True)]
+        places = numpy.maximum(_sizes(images) + 2 * self.pad - self.size, 0) + 1
+        # a double below 1 times a whole number is below that number, rounding included
+        out = crop(images, (numbers[:, :2] * places).astype(int) - self.pad, self.size)
+        if self.flip:
+            mirrored = numpy.flatnonzero(numbers[:, 2] < 0.5)
+            pixels = out.view('V3')[..., 0]         # moved whole, twice as fast as by channel
+            pixels[mirrored] = pixels[mirrored][:, :, ::-1]
+        return out
 
 
 class CenterCrop:
-    """Validation: the middle of the image."""
+    """Validation: the middle of each image, (B, height, width, 3) uint8."""
+
+    draws = 0
 
     def __init__(self, size):
         self.size = size
 
-    def __call__(self, image, rng=None):
-        top, left = ((have - want) // 2 for have, want in zip(image.shape, self.size, strict=False))
-        return crop(image, top, left, self.size)
+    def __call__(self, images, numbers=None):
+        return crop(images, (_sizes(images) - self.size) // 2, self.size)
 
 
 class Normalize(chainer.dataset.Converter):
-    """Chainer converter: a list of (image, label) -> x (B, 3, H, W) float32, t (B,) int32.
+    """Chainer converter: a batch of images and labels -> x (B, 3, H, W) float32, t (B,) int32.
 
     x = (image / 255 - mean) / std, per channel; images, mean and std are in the order of red, green,
-    blue, and ``channel_order`` BGR turns the result around. An example that is an exception (a worker
-    could not read it) is raised here, in the main process.
+    blue, and ``channel_order`` BGR turns the result around. A batch is a pair (images, labels) of arrays,
+    or a list of pairs (image, label). An example of a list that is an exception (a worker could not read
+    it) is raised here, in the main process.
+
+    On the CPU the channels of x lie together in memory, as they do in the images; what goes to a GPU is
+    C-contiguous.
     """
 
     def __init__(self, mean, std, channel_order='RGB'):
@@ -89,19 +122,30 @@ class Normalize(chainer.dataset.Converter):
         self.shift = numpy.array(-numpy.asarray(mean) / std, 'f')
 
     def __call__(self, batch, device=None):
-        for example in batch:
-            if isinstance(example, Exception):
-                raise example
-        images, labels = zip(*batch, strict=True)
-        x, t = self.images(images), numpy.array(labels, 'i')
-        return (x, t) if device is None else (device.send(x), device.send(t))
+        if isinstance(batch, list):
+            for example in batch:
+                if isinstance(example, Exception):
+                    raise example
+            batch = zip(*batch, strict=True)
+        images, labels = batch
+        x, t = self.images(images), numpy.asarray(labels, 'i')
+        if device is None:
+            return x, t
+        if device.xp is not numpy:
+            x = numpy.ascontiguousarray(x)
+        return device.send(x), device.send(t)
 
     def images(self, images):
-        """The same for images of one size alone."""
-        x = numpy.stack(images) * self.scale + self.shift
+        """The same for images of one size alone: x, a transposed view of a (B, H, W, 3) array."""
+        images = numpy.asarray(images)
+        x = images.reshape(*images.shape[:2], -1).astype('f')
+        # whole rows of pixels: loops over three channels would be several times slower
+        x *= numpy.tile(self.scale, images.shape[2])
+        x += numpy.tile(self.shift, images.shape[2])
+        x = x.reshape(images.shape)
         if self.channel_order == 'BGR':
-            x = x[..., ::-1]
-        return numpy.ascontiguousarray(x.transpose(0, 3, 1, 2))
+            x = x[..., ::-1].copy()
+        return x.transpose(0, 3, 1, 2)
 
 
 def normalize_of(config):

@@ -4,6 +4,8 @@ Shapes are (B, C, h, w), float32. Convolutions have no bias and start from N(0, 
 batch normalization has eps 1e-5 and a running average that keeps 0.9 of its past, as in the
 official networks (Chainer's own eps is 2e-5).
 """
+from chainer_abn.runtime.blocks import Block
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
@@ -33,7 +35,7 @@ def batch_norm(channels):
     return L.BatchNormalization(channels, eps=1e-5, decay=0.9)
 
 
-class ConvBN(chainer.Chain):
+class ConvBN(Block, chainer.Chain):
     """Convolution and batch normalization."""
 
     def __init__(self, in_channels, out_channels, ksize, stride=1, groups=1):
@@ -42,11 +44,11 @@ class ConvBN(chainer.Chain):
             self.conv = conv(in_channels, out_channels, ksize, stride, groups)
             self.bn = batch_norm(out_channels)
 
-    def forward(self, x):
-        return self.bn(self.conv(x))
+    def declare(self, ops, x, relu=False, add=None):
+        return ops.conv_bn(self.conv, self.bn, x, relu, add)
 
 
-class BNReLU(chainer.Chain):
+class BNReLU(Block, chainer.Chain):
     """Batch normalization and ReLU: the end of pre-activation networks."""
 
     def __init__(self, channels):
@@ -54,11 +56,11 @@ class BNReLU(chainer.Chain):
         with self.init_scope():
             self.bn = batch_norm(channels)
 
-    def forward(self, x):
-        return F.relu(self.bn(x))
+    def declare(self, ops, x):
+        return ops.bn(self.bn, x, relu=True)
 
 
-class BNReLUConv(chainer.Chain):
+class BNReLUConv(Block, chainer.Chain):
     """Batch normalization, ReLU, convolution: the layer of pre-activation networks."""
 
     def __init__(self, in_channels, out_channels, ksize, stride=1):
@@ -67,8 +69,8 @@ class BNReLUConv(chainer.Chain):
             self.bn = batch_norm(in_channels)
             self.conv = conv(in_channels, out_channels, ksize, stride)
 
-    def forward(self, x):
-        return self.conv(F.relu(self.bn(x)))
+    def declare(self, ops, x):
+        return ops.conv(self.conv, ops.bn(self.bn, x, relu=True))
 
 
 class Stem(ConvBN):
@@ -78,10 +80,9 @@ class Stem(ConvBN):
         super().__init__(in_channels, out_channels, ksize, stride)
         self.pool = pool
 
-    def forward(self, x):
-        h = F.relu(super().forward(x))
-        # cover_all=False gives 56x56 at 224 px, as in the official network; the default 57x57
-        return F.max_pooling_2d(h, 3, 2, pad=1, cover_all=False) if self.pool else h
+    def declare(self, ops, x):
+        h = super().declare(ops, x, relu=True)
+        return ops.max_pool(h, 3, 2, 1) if self.pool else h
 
 
 class Sequence(chainer.ChainList):
@@ -93,7 +94,7 @@ class Sequence(chainer.ChainList):
         return x
 
 
-class Residual(chainer.Chain):
+class Residual(Block, chainer.Chain):
     """relu(gate(body(x)) + shortcut(x)), He et al. 2016; ReLU stands between the layers of the body.
 
     Args:
@@ -117,12 +118,15 @@ class Residual(chainer.Chain):
             same_shape = stride == 1 and channels == in_channels
             self.shortcut = F.identity if same_shape else ConvBN(in_channels, channels, 1, stride)
 
-    def forward(self, x):
+    def declare(self, ops, x):
         *inner, last = self.body
         h = x
         for layer in inner:
-            h = F.relu(layer(h))
-        return F.relu(self.gate(last(h)) + self.shortcut(x))
+            h = layer.declare(ops, h, relu=True)
+        shortcut = x if self.shortcut is F.identity else self.shortcut.declare(ops, x)
+        if self.gate is F.identity:
+            return last.declare(ops, h, relu=True, add=shortcut)
+        return ops.add(self.gate.declare(ops, last.declare(ops, h)), shortcut, relu=True)
 
 
 def basic(in_channels, channels, stride=1, gate=None):

@@ -2,6 +2,7 @@
 from typing import NamedTuple
 
 from chainer_abn.links.blocks import Sequence, batch_norm, conv, global_average, linear
+from chainer_abn.runtime.blocks import Block
 
 import chainer
 import chainer.functions as F
@@ -24,7 +25,7 @@ class FeatureExtractor(Sequence):
     """The shared stages, x (B, in_channels, H, W) -> g (B, C, h, w)."""
 
 
-class AttentionBranch(chainer.Chain):
+class AttentionBranch(Block, chainer.Chain):
     """g -> class scores and the attention map (paper, section 3.1).
 
     The last stage at stride 1, BN without ReLU, 1x1 convolution to K maps, BN, ReLU =: a; then a
@@ -63,12 +64,21 @@ class AttentionBranch(chainer.Chain):
             weight[...] = abs(weight)
 
     def forward(self, g):
-        a = F.relu(self.bn_class(self.conv_class(self.bn(self.stage(g)))))
+        scores, attention = self.run(self.stage(g))
         if self.log_sum:
-            attention = F.sum(F.log1p(a), axis=1, keepdims=True)
-        else:
-            attention = F.sigmoid(self.bn_map(self.conv_map(a)))
-        return global_average(self.conv_score(a)), attention
+            attention = F.sum(F.log1p(attention), axis=1, keepdims=True)
+        return scores[:, :, 0, 0], attention
+
+    def layers(self):
+        return [link for link in self.children() if link is not self.stage]
+
+    def declare(self, ops, x):
+        """Scores (B, K, 1, 1) and the map of what comes out of the stage; with ``log_sum`` a itself."""
+        h = x if self.bn is F.identity else ops.bn(self.bn, x)
+        a = ops.conv_bn(self.conv_class, self.bn_class, h, relu=True)
+        # the average of a 1x1 convolution is the convolution of the average
+        scores = ops.conv(self.conv_score, ops.average(a))
+        return scores, a if self.log_sum else ops.sigmoid(ops.conv_bn(self.conv_map, self.bn_map, a))
 
 
 class PerceptionBranch(chainer.Chain):

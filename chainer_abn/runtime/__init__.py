@@ -1,20 +1,52 @@
-"""Makes Chainer 7.8.1 import and run on today's Python and NumPy; knows nothing of ABN."""
+"""Makes Chainer 7.8.1 import and run fast on today's Python and NumPy; knows nothing of ABN."""
 import importlib.metadata
 import platform
 
-from chainer_abn.runtime import compat
+from chainer_abn.runtime import compat, threads
+from chainer_abn.runtime.threads import set_threads
 from chainer_abn.version import __version__
+
+PACKAGES = ('chainer', 'numpy', 'pillow', 'scikit-learn', 'onednn-cpu-gomp', 'cupy-cuda12x', 'cupy-cuda13x')
+ACCELERATORS = ('auto', 'off')
 
 
 def prepare():
-    """Put every remedy in force and import chainer. Safe to call again."""
+    """Put every remedy in force, import chainer and let it run on oneDNN. Safe to call again."""
     compat.apply()
+    from chainer_abn.runtime import accelerator
+    accelerator.install()
+
+
+def set_accelerator(choice):
+    """Whether the CPU computes with oneDNN: ``auto``, where there is one, or ``off``.
+
+    It is ``chainer.config.use_ideep``, so ``chainer.using_config('use_ideep', 'never')`` does the same
+    for a part of a program.
+
+    Raises:
+        ValueError: another choice.
+    """
+    from chainer_abn.runtime import accelerator
+    accelerator.choose(choice)
+
+
+def info():
+    """What computes here, by name: versions, accelerators (and why one is off), threads."""
+    from chainer_abn.runtime import accelerator
+    return {**versions(), **accelerator.describe(), 'threads': str(threads.count())}
+
+
+def cpu():
+    """What computes on the CPU, in a few words."""
+    from chainer_abn.runtime import accelerator
+    n = threads.count()
+    return f'{accelerator.name() or "no accelerator"}, {n} thread{"s" * (n > 1)}'
 
 
 def versions():
     """Versions of what the results of a run depend on, by name."""
     found = {'python': platform.python_version(), 'chainer_abn': __version__}
-    for package in 'chainer', 'numpy', 'pillow', 'scikit-learn', 'cupy-cuda12x', 'cupy-cuda13x':
+    for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -3,6 +3,7 @@ import sys
 
 import matplotlib
 
+from chainer_abn.datasets.batches import BatchIterator
 from chainer_abn.datasets.examples import EpochOrder
 from chainer_abn.training.extensions import (
     KeepBest,
@@ -36,10 +37,10 @@ def make_optimizer(classifier, options):
 
 
 def make_iterator(examples, batchsize, workers, train, seed=0):
-    """Chainer's serial iterator, or its multiprocess one where there are worker processes."""
+    """One that makes whole batches, or Chainer's multiprocess one where there are worker processes."""
     order = {'order_sampler': EpochOrder(seed)} if train else {'shuffle': False}
     if workers == 0:
-        return chainer.iterators.SerialIterator(examples, batchsize, repeat=train, **order)
+        return BatchIterator(examples, batchsize, repeat=train, **order)
     return chainer.iterators.MultiprocessIterator(
         examples, batchsize, repeat=train, n_processes=workers, n_prefetch=2,
         dataset_timeout=None, **order)

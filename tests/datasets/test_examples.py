@@ -1,10 +1,11 @@
 import numpy
 import pytest
+from PIL import Image
 
 from chainer_abn.datasets.examples import EpochOrder, Examples, Store
 from chainer_abn.datasets.folder import Folder
 from chainer_abn.datasets.shapes import Shapes
-from chainer_abn.datasets.transforms import Augment, CenterCrop
+from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize
 from chainer_abn.errors import InputError
 from chainer_abn.training.trainer import make_iterator
 
@@ -72,32 +73,87 @@ def test_every_epoch_shows_every_image_once_in_another_order(batchsize):
     assert len({tuple(epoch % n) for epoch in seen}) == 4
 
 
-def batches(workers, n=7):
-    shapes = Shapes(12)
-    examples = Examples(Store(shapes, (32, 32)), numpy.arange(1, 11), Augment((32, 32), 4), seed=5)
-    iterator = make_iterator(examples, 4, workers, train=True, seed=5)
-    out = [iterator.next() for _ in range(n)]
+def examples_of(shapes, seed=5, **changes):
+    return Examples(Store(shapes, (32, 32)), numpy.arange(1, 11), Augment((32, 32), 4, **changes), seed)
+
+
+def batches(iterator, n=7):
+    """x and t of the first batches."""
+    normalize = Normalize((0, 0, 0), (1, 1, 1))
+    out = [normalize(iterator.next()) for _ in range(n)]
     iterator.finalize()
     return out
 
 
-def test_random_changes_do_not_depend_on_workers():
-    for one, two in zip(batches(0), batches(2), strict=True):
-        for (image, label), (image2, label2) in zip(one, two, strict=True):
-            numpy.testing.assert_array_equal(image, image2)
-            assert label == label2
+def assert_equal(ours, wanted):
+    for one, two in zip(ours, wanted, strict=True):
+        for array, array2 in zip(one, two, strict=True):
+            numpy.testing.assert_array_equal(array, array2)
 
 
-def test_an_image_looks_different_in_each_epoch():
+@pytest.mark.parametrize('rotate', [0, 10])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_batches_are_those_of_chainers_serial_iterator(workers, rotate):
+    """Example by example in this process: batches of 4 of 10 images, so that some span two epochs."""
+    examples = examples_of(Shapes(12), rotate=rotate)
+    serial = chainer.iterators.SerialIterator(examples, 4, order_sampler=EpochOrder(5))
+    assert_equal(batches(make_iterator(examples, 4, workers, True, 5)), batches(serial))
+
+
+def test_validation_takes_the_images_in_turn_once():
     shapes = Shapes(12)
-    examples = Examples(Store(shapes, (32, 32)), numpy.arange(12), Augment((32, 32), 4), seed=5)
-    views = [examples[3 + 12 * epoch][0] for epoch in range(1, 6)]
-    assert len({v.tobytes() for v in views}) == 5
-    assert all(examples[3 + 12 * epoch][1] == shapes.labels[3] for epoch in range(6))
+    examples = Examples(Store(shapes, (32, 32)), numpy.arange(1, 11), CenterCrop((32, 32)))
+    iterator = make_iterator(examples, 4, 0, train=False)
+    for _ in range(2):
+        images, labels = (numpy.concatenate(arrays) for arrays in zip(*iterator, strict=True))
+        numpy.testing.assert_array_equal(images, shapes.images[1:11])
+        numpy.testing.assert_array_equal(labels, shapes.labels[1:11])
+        iterator.reset()
+
+
+def test_random_changes_do_not_depend_on_the_batch_size():
+    examples = examples_of(Shapes(12))
+    one, two = (batches(make_iterator(examples, size, 0, True, 5), 30 // size) for size in (3, 10))
+    assert_equal(*[[[numpy.concatenate(arrays) for arrays in zip(*b, strict=True)]] for b in (one, two)])
+
+
+def test_a_resumed_iterator_goes_on_in_the_middle_of_an_epoch():
+    shapes = Shapes(12)
+    iterator = make_iterator(examples_of(shapes), 4, 0, True, 5)
+    for _ in range(4):
+        iterator.next()
+    state = chainer.serializers.DictionarySerializer()
+    iterator.serialize(state)
+    resumed = make_iterator(examples_of(shapes), 4, 0, True, 5)
+    resumed.serialize(chainer.serializers.NpzDeserializer(state.target))
+    assert resumed.epoch_detail == iterator.epoch_detail == 1.6
+    assert_equal(batches(resumed), batches(iterator))
+
+
+def test_an_image_looks_different_in_each_epoch_and_with_another_seed():
+    shapes = Shapes(12)
+    examples = examples_of(shapes)
+    views = [examples[3 + 10 * epoch][0] for epoch in range(1, 6)]
+    views += [examples_of(shapes, seed)[13][0] for seed in range(5)]
+    assert len({view.tobytes() for view in views}) == 10
+    assert all(examples[3 + 10 * epoch][1] == shapes.labels[4] for epoch in range(6))
+    # whichever epoch was asked for before
+    numpy.testing.assert_array_equal(examples[13][0], views[0])
+
+
+def test_images_of_different_sizes_read_again_make_the_same_batch(class_folders):
+    Image.new('RGB', (50, 33), 'red').save(class_folders / 'ant/wide.png')
+    folder = Folder(class_folders)
+    kept, read = (Examples(Store(folder, (30, 30), memory=memory), numpy.arange(13), Augment((24, 24)))
+                  for memory in (10 ** 9, 0))
+    assert len({kept.store.image(i).shape for i in range(13)}) == 2
+    assert_equal([kept.batch(numpy.arange(13))], [read.batch(numpy.arange(13))])
 
 
 def test_an_image_that_vanishes_is_handed_on_as_the_error(class_folders):
     store = Store(Folder(class_folders), (32, 32), memory=0)
     (class_folders / 'ant/0.png').unlink()
-    example = Examples(store, numpy.arange(12), CenterCrop((32, 32)))[0]
-    assert isinstance(example, InputError) and '0.png: no such file' in str(example)
+    examples = Examples(store, numpy.arange(12), CenterCrop((32, 32)))
+    assert isinstance(examples[0], InputError) and '0.png: no such file' in str(examples[0])
+    with pytest.raises(InputError, match='0.png: no such file'):
+        examples.batch(numpy.arange(12))

@@ -107,19 +107,56 @@ def test_the_orientation_of_the_camera_is_obeyed(tmp_path):
     assert read_image(tmp_path / 'x.jpg').shape == (20, 10, 3)
 
 
+@pytest.mark.parametrize('size, cover, expected', [
+    ((400, 300), (100, 100), (150, 200)),                   # 1/3 would do; JPEG has 1/2 and 1/4
+    ((400, 300), (75, 75), (75, 100)), ((400, 300), (76, 76), (150, 200)),
+    ((400, 300), (40, 150), (150, 200)), ((400, 300), (151, 151), (300, 400)),
+    ((401, 299), (50, 50), (75, 101)), ((900, 800), (9, 9), (100, 113)),
+    ((400, 300), (500, 500), (300, 400))])
+def test_a_jpeg_is_decoded_no_larger_than_needed(tmp_path, size, cover, expected):
+    path = save(tmp_path / 'x.jpg', colour=(250, 10, 10), size=size)
+    pixels = read_image(path, cover)
+    assert pixels.shape == (*expected, 3)
+    assert abs(pixels.astype(int) - [250, 10, 10]).max() < 6
+
+
+def test_a_jpeg_decoded_small_is_the_picture_scaled(tmp_path):
+    y, x = numpy.mgrid[:240, :320]
+    picture = numpy.stack([y, x * 0.75, 120 + 100 * numpy.sin(x / 20 + y / 30)], 2).astype('u1')
+    Image.fromarray(picture).save(tmp_path / 'x.jpg', quality=95)
+    small = read_image(tmp_path / 'x.jpg', (60, 60))
+    assert small.shape == (60, 80, 3)
+    wanted = picture.reshape(60, 4, 80, 4, 3).mean((1, 3))
+    assert abs(small - wanted).mean() < 1.5
+
+
+@pytest.mark.parametrize('orientation, shape', [(1, (50, 100, 3)), (6, (100, 50, 3)), (8, (100, 50, 3))])
+def test_the_orientation_is_obeyed_at_a_smaller_scale(tmp_path, orientation, shape):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / 'x.jpg', size=(200, 100), exif=exif)
+    assert read_image(path, (50, 50)).shape == shape
+    assert read_image(path, (80, 30)).shape == (2 * shape[0], 2 * shape[1], 3)
+
+
+def test_other_kinds_are_decoded_at_their_size(tmp_path):
+    assert read_image(save(tmp_path / 'x.png', size=(200, 100)), (20, 20)).shape == (100, 200, 3)
+
+
 def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.new('RGB', (3, 3), c) for c in ('red', 'blue')]
     frames[0].save(tmp_path / 'x.gif', save_all=True, append_images=frames[1:])
     assert read_image(tmp_path / 'x.gif')[0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_truncated_jpeg_is_named(tmp_path):
+@pytest.mark.parametrize('cover', [None, (16, 16)])
+def test_a_truncated_jpeg_is_named(tmp_path, cover):
     rng = numpy.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype('u1')).save(tmp_path / 'x.jpg')
     data = (tmp_path / 'x.jpg').read_bytes()
     (tmp_path / 'x.jpg').write_bytes(data[:len(data) // 2])
     with pytest.raises(InputError, match='x.jpg: unreadable image .*truncated'):
-        read_image(tmp_path / 'x.jpg')
+        read_image(tmp_path / 'x.jpg', cover)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.dat'])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy
 import pytest
 
@@ -35,50 +37,82 @@ def test_resize_leaves_an_image_of_the_right_size_alone():
 
 def test_crop_inside_and_outside():
     image = coordinates()
-    numpy.testing.assert_array_equal(crop(image, 2, 3, (4, 5)), image[2:6, 3:8])
-    outside = crop(image, -1, 10, (4, 4))
+    inside, outside = crop([image, image], numpy.array([[2, 3], [-1, 10]]), (4, 5))
+    numpy.testing.assert_array_equal(inside, image[2:6, 3:8])
     assert (outside[0] == 0).all() and (outside[:, 2:] == 0).all()
     numpy.testing.assert_array_equal(outside[1:, :2], image[:3, 10:])
 
 
+def test_crop_that_misses_the_image_is_black():
+    assert not crop([coordinates()] * 2, numpy.array([[-9, 0], [0, 20]]), (4, 5)).any()
+
+
 def test_centre_crop():
-    numpy.testing.assert_array_equal(CenterCrop((4, 4))(coordinates()), coordinates()[3:7, 4:8])
+    images = [coordinates(), coordinates(12, 8)]
+    middle = CenterCrop((4, 4))(images)
+    numpy.testing.assert_array_equal(middle[0], coordinates()[3:7, 4:8])
+    numpy.testing.assert_array_equal(middle[1], coordinates()[4:8, 2:6])
 
 
-def test_augmentation_reaches_every_place_and_both_sides():
-    """The CIFAR recipe: 9 x 9 places of a 10 x 12 window around the image, mirrored or not."""
-    augment = Augment((10, 12), pad=4)
-    rng = numpy.random.default_rng(0)
-    seen = set()
-    for _ in range(4000):
-        image = augment(coordinates(), rng)
-        assert image.shape == (10, 12, 3)
-        flipped = bool((numpy.diff(image[5, 4:8, 1].astype(int)) < 0).all())
-        if flipped:
-            image = image[:, ::-1]
-        y, x, _ = image[4, 6].astype(int)
-        seen.add((y - 5, x - 7, flipped))
-    assert seen == {(y, x, f) for y in range(-4, 5) for x in range(-4, 5) for f in (False, True)}
+def grid(n, column):
+    """Uniform numbers that take ``n`` evenly spaced values in one column and are 0.75 elsewhere."""
+    numbers = numpy.full((n, 4), 0.75)
+    numbers[:, column] = numpy.arange(n) / n
+    return numbers
 
 
-def test_augmentation_of_a_larger_image_stays_inside_and_flips_only_if_asked():
-    augment = Augment((4, 4), flip=False)
-    rng = numpy.random.default_rng(0)
-    corners = {tuple(augment(coordinates(), rng)[0, 0, :2] - 1) for _ in range(1000)}
+@pytest.mark.parametrize('axis', [0, 1])
+def test_every_offset_of_the_crop_is_equally_frequent(axis):
+    """The CIFAR recipe: 9 offsets either way of a window as large as the image, 0 to 2 * pad."""
+    images = Augment((10, 12), pad=4)([coordinates()] * 900, grid(900, axis))
+    offsets = images[:, 5, 6, axis].astype(int) - (6, 7)[axis]
+    assert offsets.tolist() == numpy.repeat(range(-4, 5), 100).tolist()
+
+
+def test_the_ends_of_the_numbers_are_the_ends_of_the_crop():
+    ends = numpy.array([[0, 0, 0.9, 0], [numpy.nextafter(1, 0)] * 4])
+    first, last = Augment((10, 12), pad=4)([coordinates()] * 2, ends)
+    numpy.testing.assert_array_equal(first[4:, 4:], coordinates()[:6, :8])
+    numpy.testing.assert_array_equal(last[:6, :8], coordinates()[4:, 4:])
+    # the padding is black
+    assert not first[:4].any() and not first[:, :4].any() and not last[6:].any() and not last[:, 8:].any()
+
+
+def test_half_of_the_images_are_mirrored_and_none_where_that_is_off():
+    plain = Augment((10, 12), pad=4, flip=False)([coordinates()] * 10, grid(10, 2))
+    mirrored = Augment((10, 12), pad=4)([coordinates()] * 10, grid(10, 2))
+    assert (plain == plain[0]).all()
+    numpy.testing.assert_array_equal(mirrored[:5], plain[:5, :, ::-1])
+    numpy.testing.assert_array_equal(mirrored[5:], plain[5:])
+
+
+def test_augmentation_of_a_larger_image_stays_inside():
+    images = Augment((4, 4), flip=False)([coordinates()] * 1000,
+                                         numpy.random.default_rng(0).random((1000, 4)))
+    corners = {tuple(image[0, 0, :2] - 1) for image in images}
     assert corners == {(y, x) for y in range(7) for x in range(9)}
+
+
+@pytest.mark.parametrize('rotate', [0, 20])
+def test_each_image_of_a_batch_is_changed_as_it_is_alone(rotate):
+    rng = numpy.random.default_rng(0)
+    augment, numbers = Augment((9, 9), 2, rotate=rotate), rng.random((40, 4))
+    images = [rng.integers(0, 256, (*rng.integers(8, 14, 2), 3), 'u1') for _ in range(40)]
+    before = [image.copy() for image in images]
+    batch = augment(images, numbers)
+    for i in range(40):
+        numpy.testing.assert_array_equal(augment(images[i:i + 1], numbers[i:i + 1])[0], batch[i])
+        numpy.testing.assert_array_equal(images[i], before[i])
 
 
 def test_rotation_is_bounded():
     image = numpy.zeros((41, 41, 3), 'u1')
     image[20, :] = 255
     augment = Augment((41, 41), flip=False, rotate=30)
-    rng = numpy.random.default_rng(0)
-    angles = []
-    for _ in range(100):
-        rows = augment(image, rng)[:, 30, 0].argmax() - 20
-        angles.append(numpy.degrees(numpy.arctan2(-rows, 10)))
-    assert min(angles) < -15 and max(angles) > 15
-    assert max(map(abs, angles)) < 34
+    rows = augment([image] * 101, grid(101, 3))[:, :, 30, 0].argmax(1) - 20
+    angles = numpy.degrees(numpy.arctan2(-rows, 10))
+    assert angles.min() < -25 and angles.max() > 25 and abs(angles[50]) < 1
+    assert abs(angles).max() < 34
 
 
 def test_normalize_by_hand():
@@ -87,9 +121,32 @@ def test_normalize_by_hand():
     image[1, 2] = 255, 51, 102
     x, t = convert._call_converter(normalize, [(image, 3), (image, 1)], None)
     assert x.shape == (2, 3, 2, 3) and x.dtype == 'f' and t.dtype == 'i' and t.tolist() == [3, 1]
-    assert x.flags.c_contiguous
     numpy.testing.assert_allclose(x[1, :, 1, 2], [1, -0.2, 0.4], atol=1e-6)
     numpy.testing.assert_allclose(x[0, :, 0, 0], [-1, -1, 0], atol=1e-6)
+
+
+def test_a_pair_of_arrays_is_the_same_batch_as_a_list_of_pairs():
+    rng = numpy.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (5, 6, 7, 3), 'u1'), numpy.arange(5, dtype='i')
+    normalize = Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    for ours, wanted in zip(normalize((images, labels)),
+                            normalize(list(zip(images, labels, strict=True))), strict=True):
+        numpy.testing.assert_array_equal(ours, wanted)
+
+
+def test_bgr_turns_the_channels_around():
+    images = numpy.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), 'u1')
+    rgb, bgr = (Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), order).images(images) for order in ('RGB', 'BGR'))
+    numpy.testing.assert_array_equal(bgr, rgb[:, ::-1])
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_channels_lie_together_on_the_cpu_and_apart_on_a_gpu(order):
+    batch = numpy.zeros((2, 4, 5, 3), 'u1'), numpy.zeros(2, 'i')
+    normalize = Normalize((0, 0, 0), (1, 1, 1), order)
+    for device in None, SimpleNamespace(xp=numpy, send=lambda x: x):
+        assert normalize(batch, device)[0].transpose(0, 2, 3, 1).flags.c_contiguous
+    assert normalize(batch, SimpleNamespace(xp='cupy', send=lambda x: x))[0].flags.c_contiguous
 
 
 def test_an_image_that_a_worker_could_not_read_is_raised():

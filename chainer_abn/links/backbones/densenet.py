@@ -4,9 +4,9 @@ import re
 
 from chainer_abn.links.backbones import Architecture, Backbone, last_stages
 from chainer_abn.links.blocks import BNReLU, BNReLUConv, Sequence, conv
+from chainer_abn.runtime.blocks import Block
 
 import chainer
-import chainer.functions as F
 
 EXAMPLES = ('densenet-bc-10-12', 'densenet-bc-22-12', 'densenet-bc-100-12', 'densenet-bc-190-40')
 
@@ -33,8 +33,8 @@ def declare(depth, growth, in_channels, dropout):
     c3 = (c2 + n_layer * growth) // 2
 
     def dense(channels):
-        return Sequence(*(DenseLayer(channels + i * growth, growth, dropout)
-                          for i in range(n_layer)))
+        return DenseBlock(*(DenseLayer(channels + i * growth, growth, dropout)
+                            for i in range(n_layer)))
 
     return Backbone(
         stages=[conv(in_channels, c1, 3),
@@ -44,7 +44,16 @@ def declare(depth, growth, in_channels, dropout):
         channels=c3 + n_layer * growth, tail=lambda: BNReLU(c3 + n_layer * growth))
 
 
-class DenseLayer(chainer.Chain):
+class DenseBlock(Block, Sequence):
+    """Layers whose every one sees what all before it have added."""
+
+    def declare(self, ops, x):
+        for layer in self:
+            x = layer.declare(ops, x)
+        return x
+
+
+class DenseLayer(Block, chainer.Chain):
     """x and ``growth`` new channels: BN-ReLU-conv 1x1 to four times as many, then 3x3."""
 
     def __init__(self, in_channels, growth, dropout):
@@ -54,15 +63,17 @@ class DenseLayer(chainer.Chain):
             self.reduce = BNReLUConv(in_channels, 4 * growth, 1)
             self.expand = BNReLUConv(4 * growth, growth, 3)
 
-    def forward(self, x):
-        return F.concat((x, F.dropout(self.expand(self.reduce(x)), self.dropout)))
+    def declare(self, ops, x):
+        h = ops.bn(self.reduce.bn, x, relu=True)
+        h = ops.conv_bn(self.reduce.conv, self.expand.bn, h, relu=True)
+        return ops.concat((x, ops.dropout(ops.conv(self.expand.conv, h), self.dropout)))
 
 
 class Transition(BNReLUConv):
     """BN-ReLU-conv 1x1 and average pooling 2x2."""
 
-    def forward(self, x):
-        return F.average_pooling_2d(super().forward(x), 2)
+    def declare(self, ops, x):
+        return ops.avg_pool(super().declare(ops, x), 2)
 
 
 def official_layers(net):

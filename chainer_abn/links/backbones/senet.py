@@ -3,10 +3,10 @@ import functools
 import re
 
 from chainer_abn.links.backbones import Architecture, resnet
-from chainer_abn.links.blocks import global_average, linear
+from chainer_abn.links.blocks import linear
+from chainer_abn.runtime.blocks import Block
 
 import chainer
-import chainer.functions as F
 
 EXAMPLES = tuple(f'se-resnet{depth}' for depth in resnet.IMAGENET)
 RATIO = 16
@@ -22,7 +22,7 @@ def parse(name):
     return None
 
 
-class SqueezeExcitation(chainer.Chain):
+class SqueezeExcitation(Block, chainer.Chain):
     """x times a weight in (0, 1) per channel: GAP, linear C -> C/16, ReLU, linear, sigmoid."""
 
     def __init__(self, channels):
@@ -31,6 +31,5 @@ class SqueezeExcitation(chainer.Chain):
             self.fc1 = linear(channels, channels // RATIO)
             self.fc2 = linear(channels // RATIO, channels)
 
-    def forward(self, x):
-        weight = F.sigmoid(self.fc2(F.relu(self.fc1(global_average(x)))))
-        return x * F.broadcast_to(weight[:, :, None, None], x.shape)
+    def declare(self, ops, x):
+        return ops.excite(self.fc1, self.fc2, x)

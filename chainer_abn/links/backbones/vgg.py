@@ -9,6 +9,7 @@ import numpy
 
 from chainer_abn.links.backbones import Architecture, Backbone, last_stages
 from chainer_abn.links.blocks import Sequence, batch_norm, conv, linear
+from chainer_abn.runtime.blocks import Block
 
 import chainer
 import chainer.functions as F
@@ -52,7 +53,7 @@ class VGGStage(Sequence):
         return F.max_pooling_2d(h, 2, cover_all=min(h.shape[2:]) == 1) if self.stride == 2 else h
 
 
-class ConvReLU(chainer.Chain):
+class ConvReLU(Block, chainer.Chain):
     """3x3 convolution with bias, batch normalization if asked for, ReLU."""
 
     def __init__(self, in_channels, channels, bn):
@@ -61,8 +62,10 @@ class ConvReLU(chainer.Chain):
             self.conv = conv(in_channels, channels, 3, bias=True)
             self.bn = batch_norm(channels) if bn else F.identity
 
-    def forward(self, x):
-        return F.relu(self.bn(self.conv(x)))
+    def declare(self, ops, x):
+        if self.bn is F.identity:
+            return ops.conv(self.conv, x, relu=True)
+        return ops.conv_bn(self.conv, self.bn, x, relu=True)
 
 
 class FullyConnected(chainer.Chain):

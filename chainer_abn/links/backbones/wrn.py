@@ -4,6 +4,7 @@ import re
 
 from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import BNReLU, batch_norm, conv, stage
+from chainer_abn.runtime.blocks import Block
 
 import chainer
 import chainer.functions as F
@@ -35,7 +36,7 @@ def declare(depth, widen, in_channels, dropout):
         channels=c3, tail=lambda: BNReLU(c3))
 
 
-class PreActivation(chainer.Chain):
+class PreActivation(Block, chainer.Chain):
     """BN-ReLU-conv twice, 3x3, the stride in the first, dropout between the convolutions.
 
     Where the channels change, the shortcut is a 1x1 convolution of what the first BN-ReLU gives;
@@ -53,11 +54,11 @@ class PreActivation(chainer.Chain):
             self.shortcut = (F.identity if in_channels == channels
                              else conv(in_channels, channels, 1, stride))
 
-    def forward(self, x):
-        pre = F.relu(self.bn1(x))
-        shortcut = self.shortcut(pre) if isinstance(self.shortcut, chainer.Link) else x
-        h = F.dropout(F.relu(self.bn2(self.conv1(pre))), self.dropout)
-        return self.conv2(h) + shortcut
+    def declare(self, ops, x):
+        pre = ops.bn(self.bn1, x, relu=True)
+        shortcut = x if self.shortcut is F.identity else ops.conv(self.shortcut, pre)
+        h = ops.conv_bn(self.conv1, self.bn2, pre, relu=True)
+        return ops.conv(self.conv2, ops.dropout(h, self.dropout), add=shortcut)
 
 
 def official_layers(net):
