@@ -85,13 +85,30 @@ class Stem(ConvBN):
         return ops.max_pool(h, 3, 2, 1) if self.pool else h
 
 
-class Sequence(chainer.ChainList):
+class Sequence(Block, chainer.ChainList):
     """Links applied in turn. (chainer.Sequential stores its children out of order.)"""
 
     def forward(self, x):
+        return self.run(x) if declares(self) else self.run_plainly(x)
+
+    def run_plainly(self, x):
         for link in self:
             x = link(x)
         return x
+
+    def declare(self, ops, x):
+        for link in self:
+            x = link.declare(ops, x) if isinstance(link, Block) else ops.conv(link, x)
+        return x
+
+
+def declares(link):
+    """Whether all that a link does is in its declaration, those of its parts, and convolutions."""
+    if 'forward' in link.__dict__:
+        return False
+    if isinstance(link, Sequence):
+        return type(link).forward is Sequence.forward and all(map(declares, link))
+    return type(link) is L.Convolution2D or isinstance(link, Block) and type(link).forward is Block.forward
 
 
 class Residual(Block, chainer.Chain):

@@ -43,9 +43,14 @@ class Block:
         return self.run(x)
 
     def run(self, x):
+        """What is declared, on oneDNN where that can be."""
         x = chainer.as_variable(x)
         runner = onednn.runner(self, x)
-        return self.declare(PLAIN, x) if runner is None else runner(self, x)
+        return self.run_plainly(x) if runner is None else runner(self, x)
+
+    def run_plainly(self, x):
+        """The same with Chainer's functions."""
+        return self.declare(PLAIN, x)
 
 
 class Plain:

@@ -33,8 +33,8 @@ def declare(depth, growth, in_channels, dropout):
     c3 = (c2 + n_layer * growth) // 2
 
     def dense(channels):
-        return DenseBlock(*(DenseLayer(channels + i * growth, growth, dropout)
-                            for i in range(n_layer)))
+        return Sequence(*(DenseLayer(channels + i * growth, growth, dropout)
+                          for i in range(n_layer)))
 
     return Backbone(
         stages=[conv(in_channels, c1, 3),
@@ -42,15 +42,6 @@ def declare(depth, growth, in_channels, dropout):
                 dense(c2), Transition(c2 + n_layer * growth, c3, 1)],
         last_stage=lambda stride: dense(c3),
         channels=c3 + n_layer * growth, tail=lambda: BNReLU(c3 + n_layer * growth))
-
-
-class DenseBlock(Block, Sequence):
-    """Layers whose every one sees what all before it have added."""
-
-    def declare(self, ops, x):
-        for layer in self:
-            x = layer.declare(ops, x)
-        return x
 
 
 class DenseLayer(Block, chainer.Chain):

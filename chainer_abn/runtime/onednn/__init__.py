@@ -39,13 +39,12 @@ def _plain_layers(block):
         for link in layer.links():
             if link._n_local_link_hooks or 'forward' in link.__dict__ and link is not block:
                 return False
-            if type(link).__module__.startswith('chainer.links.') and not _PLAIN.get(type(link), _unknown)(link):
+            if type(link) in _PLAIN:
+                if not _PLAIN[type(link)](link):
+                    return False
+            elif type(link) is not chainer.ChainList and not hasattr(link, 'declare'):
                 return False
     return True
-
-
-def _unknown(link):
-    return False
 
 
 def _usable_parameters(*arrays):

@@ -6,13 +6,13 @@ before it; ReLU and the sum with a shortcut are done by the convolution while it
 import numpy
 
 from chainer_abn.runtime.onednn import primitives
-from chainer_abn.runtime.onednn.training import sigmoid, window
+from chainer_abn.runtime.onednn.training import Maps, concat, sigmoid, window
 
 import chainer
 
 
 class Folded:
-    """Operations on arrays with channels-last memory."""
+    """Operations on :class:`~chainer_abn.runtime.onednn.training.Maps`, whose gradients stay unused."""
 
     def conv(self, link, x, relu=False, add=None):
         return self._conv(link, link.W.array, None if link.b is None else link.b.array, x, relu, add)
@@ -24,49 +24,69 @@ class Folded:
         return self._conv(conv, conv.W.array * factor[:, None, None, None], summand, x, relu, add)
 
     def _conv(self, link, weight, bias, x, relu=False, add=None):
-        if weight.shape[:2] == (1, x.shape[1]) and weight.shape[2:] == (3, 3) and x.shape[1] >= 32 and add is None:
-            y = primitives.Taps(x, weight).forward()
+        c_out, c_in, *ksize = weight.shape
+        if c_out == 1 and c_in >= 32 and ksize == [3, 3] and add is None:
+            y = primitives.Taps(x.array, weight).forward()
             y = y if bias is None else y + bias
-            return numpy.maximum(y, 0) if relu else y
-        post_ops = ('add',) * (add is not None) + ('relu',) * relu
-        conv = primitives.convolution(x.shape, weight.shape, window(link), bias is not None, post_ops)
-        more = [a for a in (bias, add) if a is not None]
-        return conv.forward(x, weight, *more)
+            return Maps(numpy.maximum(y, 0) if relu else y)
+        if link.groups > 1:
+            x = Maps(narrow(x))
+        if x.array.shape[1] != x.channels:
+            weight = numpy.pad(weight, ((0, 0), (0, x.array.shape[1] - x.channels), (0, 0), (0, 0)))
+        # a ReLU in the convolution would turn the NaN of a network that diverged into 0
+        late_relu = relu and bias is not None and not numpy.isfinite(bias).all()
+        post_ops = ('add',) * (add is not None) + ('relu',) * (relu and not late_relu)
+        conv = primitives.convolution(x.array.shape, weight.shape, window(link), bias is not None, post_ops)
+        more = [a for a in (bias, None if add is None else narrow(add)) if a is not None]
+        y = conv.forward(x.array, weight, *more)
+        return Maps(numpy.maximum(y, 0) if late_relu else y)
 
     def bn(self, link, x, relu=False, add=None):
-        arrays = (link.gamma.array, link.beta.array, link.avg_mean, link.avg_var)
-        c, wide = x.shape[1], primitives.round_up(x.shape[1])
-        if c != wide:
-            x, arrays = primitives.widened(x, wide), [primitives.pad(a, wide) for a in arrays]
-        bn = primitives.batch_normalization(x.shape, link.eps, relu and add is None, fixed=True)
-        y = bn.forward(x, *arrays)[0]
-        y = y if c == wide else primitives.channels_last(y[:, :c])
-        return y if add is None else primitives.add(y, add, relu, out=y)
+        arrays = link.gamma.array, link.beta.array, link.avg_mean, link.avg_var
+        c, wide = x.channels, primitives.round_up(x.array.shape[1])
+        array = x.array if x.array.shape[1] == wide else primitives.widened(x.array, wide)
+        late_relu = relu and not all(numpy.isfinite(a).all() for a in arrays)
+        relu = relu and not late_relu
+        bn = primitives.batch_normalization(array.shape, link.eps, relu and add is None, fixed=True)
+        y = bn.forward(array, *(primitives.pad(a, wide) for a in arrays))[0]
+        if add is not None:
+            primitives.add(y, primitives.widened_as(add.array, y), relu, out=y)
+        return Maps(numpy.maximum(y, 0) if late_relu else y, c)
 
     def add(self, a, b, relu=False):
-        return primitives.add(a, b, relu)
+        return Maps(primitives.add(narrow(a), narrow(b), relu))
 
     def concat(self, xs):
-        return primitives.concat(xs, sum(x.shape[1] for x in xs))
+        return concat(xs)
 
     def dropout(self, x, ratio):
         return x
 
     def max_pool(self, x, ksize, stride, pad):
-        return primitives.pooling(x.shape, True, *[(v, v) for v in (ksize, stride, pad)]).forward(x)[0]
+        return self._pool(x, True, ksize, stride, pad)
 
     def avg_pool(self, x, ksize):
-        return primitives.pooling(x.shape, False, (ksize,) * 2, (ksize,) * 2, (0, 0)).forward(x)[0]
+        return self._pool(x, False, ksize, ksize, 0)
+
+    def _pool(self, x, maximum, *window):
+        pooling = primitives.pooling(x.array.shape, maximum, *((v, v) for v in window))
+        return Maps(pooling.forward(x.array)[0], x.channels)
 
     def average(self, x):
-        return primitives.pixel_mean(x)[:, :, None, None]
+        return Maps(primitives.pixel_mean(x.array)[:, :x.channels, None, None])
 
     def excite(self, fc1, fc2, x):
-        hidden = numpy.maximum(primitives.pixel_mean(x) @ fc1.W.array.T + fc1.b.array, 0)
-        return primitives.scale(x, sigmoid(hidden @ fc2.W.array.T + fc2.b.array))
+        array = narrow(x)
+        hidden = numpy.maximum(primitives.pixel_mean(array) @ fc1.W.array.T + fc1.b.array, 0)
+        return Maps(primitives.scale(array, sigmoid(hidden @ fc2.W.array.T + fc2.b.array)))
 
     def sigmoid(self, x):
-        return sigmoid(x)
+        return Maps(sigmoid(x.array), x.channels)
+
+
+def narrow(x):
+    """The channels that count, with channels-last memory."""
+    return primitives.channels_last(x.array[:, :x.channels])
 
 
 def as_affine(bn):
@@ -77,6 +97,7 @@ def as_affine(bn):
 
 def run(block, x):
     """The block's outputs, as variables."""
-    y = block.declare(Folded(), primitives.channels_last(x.array))
-    outputs = [chainer.Variable(a, requires_grad=False) for a in (y if isinstance(y, tuple) else (y,))]
+    y = block.declare(Folded(), Maps(primitives.channels_last(x.array)))
+    outputs = [chainer.Variable(maps.array[:, :maps.channels], requires_grad=False)
+               for maps in (y if isinstance(y, tuple) else (y,))]
     return tuple(outputs) if isinstance(y, tuple) else outputs[0]

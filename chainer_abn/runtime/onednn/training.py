@@ -17,14 +17,15 @@ class Maps:
     """Maps inside of a block and, on the way back, their gradient.
 
     Batch normalization is several times slower where the channels are no multiple of 16, so there may
-    be more of them, all zero, behind the ``channels`` that count.
+    be more of them behind the ``channels`` that count. What is in those is finite and without effect:
+    factors and weights for them are zero. ``spare``: :func:`concat` may fill them.
     """
 
-    __slots__ = 'array', 'channels', 'needs_grad', 'grad', 'owned'
+    __slots__ = 'array', 'channels', 'needs_grad', 'grad', 'owned', 'spare'
 
     def __init__(self, array, channels=None, needs_grad=True):
         self.array, self.channels = array, channels or array.shape[1]
-        self.needs_grad, self.grad, self.owned = needs_grad, None, False
+        self.needs_grad, self.grad, self.owned, self.spare = needs_grad, None, False, False
 
     def give(self, grad, owned):
         """Add to the gradient; an ``owned`` array may be written over later."""
@@ -58,7 +59,9 @@ class Tape:
 
     def backward(self):
         while self._steps:
-            self._steps.pop()()         # and with the step go the maps that only it needs
+            y, back = self._steps.pop()         # and with the step go the maps that only it needs
+            if y.grad is not None:
+                back()
 
     def conv(self, link, x, relu=False, add=None):
         y = self._conv(link, x, add, link.W.shape[0] if add is None else add.array.shape[1])
@@ -71,7 +74,7 @@ class Tape:
             gy, owned = y.take()
             x.give(primitives.relu_backward(y.array, gy, gy if owned else None), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def _conv(self, link, x, add, width):
@@ -80,6 +83,8 @@ class Tape:
         c_out, c_in = weight.shape[:2]
         if c_out == 1 and c_in >= 32 and weight.shape[2:] == (3, 3) and bias is add is None:
             return self._conv_to_one(link, x)
+        if link.groups > 1:
+            x = self._narrow(x)
         wide_in = x.array.shape[1] // link.groups
         if (width, wide_in) != (c_out, c_in):
             weight = numpy.zeros((width, wide_in, *weight.shape[2:]), 'f')
@@ -106,7 +111,7 @@ class Tape:
             if add is not None:
                 add.give(gy, owned)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def _conv_to_one(self, link, x):
@@ -119,7 +124,7 @@ class Tape:
             if x.needs_grad:
                 x.give(gx, True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def bn(self, link, x, relu=False, add=None):
@@ -131,6 +136,8 @@ class Tape:
         array, mean, var, workspace = bn.forward(x.array, gamma, beta)
         if add is not None:
             primitives.add(array, add.array, relu, out=array)
+        if relu and not numpy.isfinite(var).all():
+            array[...] = numpy.nan      # oneDNN's ReLU makes it 0, which would hide that training diverged
         if not chainer.config.in_recomputing:
             update_statistics(link, mean[:c], var[:c], x.array.size // wide)
         y = Maps(array, c)
@@ -148,7 +155,7 @@ class Tape:
             if add is not None:
                 add.give(gy, owned)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def _widen(self, x, wide):
@@ -162,7 +169,7 @@ class Tape:
             x.give(primitives.channels_last(gy[:, :narrow]), True)
 
         if x.needs_grad:
-            self._steps.append(back)
+            self._steps.append((y, back))
         return y
 
     def _narrow(self, x):
@@ -175,7 +182,7 @@ class Tape:
         def back():
             x.give(primitives.widened(y.take()[0], wide), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def conv_bn(self, conv, bn, x, relu=False, add=None):
@@ -195,24 +202,24 @@ class Tape:
             a.give(gy, False)
             b.give(gy, False)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def concat(self, xs):
-        channels = sum(x.channels for x in xs)
-        array = primitives.concat([x.array[:, :x.channels] for x in xs], primitives.round_up(channels))
-        y = Maps(array, channels)
+        y = concat(xs)
 
         def back():
-            gy, _ = y.take()
+            gy, owned = y.take()
             start = 0
             for x in xs:
-                if x.needs_grad:
-                    part = gy[:, start:start + x.channels]
+                part = gy[:, start:start + x.channels]
+                if x is not xs[0] or x.array is not y.array:
                     x.give(primitives.widened(part, x.array.shape[1]), True)
                 start += x.channels
+            if xs[0].array is y.array:
+                xs[0].give(gy, owned)           # the channels behind are another's
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def dropout(self, x, ratio):
@@ -232,7 +239,7 @@ class Tape:
             gy, owned = y.take()
             x.give(primitives.multiply(gy, mask, gy if owned else None), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def max_pool(self, x, ksize, stride, pad):
@@ -248,7 +255,7 @@ class Tape:
         def back():
             x.give(pooling.backward(y.take()[0], workspace), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def average(self, x):
@@ -260,7 +267,7 @@ class Tape:
             gx[...] = y.take()[0] * numpy.float32(1 / (h * w))
             x.give(gx, True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def excite(self, fc1, fc2, x):
@@ -281,7 +288,7 @@ class Tape:
             g_mean = (g1 @ fc1.W.array) * numpy.float32(1 / (h * w))
             x.give(primitives.scale(gy, weight, g_mean), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
 
     def sigmoid(self, x):
@@ -290,14 +297,36 @@ class Tape:
         def back():
             x.give(y.take()[0] * y.array * (1 - y.array), True)
 
-        self._steps.append(back)
+        self._steps.append((y, back))
         return y
+
+
+SPARE = 64                      # channels that concat rounds up to
+
+
+def concat(xs):
+    """Maps beside each other, in place where the first has room for the others.
+
+    A dense block adds a few channels at a time: with room for the next ones its maps are copied in one
+    of several layers, which share the memory.
+    """
+    first, *others = xs
+    channels = sum(x.channels for x in xs)
+    if not (first.spare and channels <= first.array.shape[1]):
+        wide = -(-channels // SPARE) * SPARE
+        first, others = Maps(primitives.widened(first.array[:, :first.channels], wide), first.channels), others
+    start = first.channels
+    for x in others:
+        primitives.copy(x.array[:, :x.channels], first.array[:, start:start + x.channels])
+        start += x.channels
+    y = Maps(first.array, channels)
+    y.spare = True
+    return y
 
 
 def window(link):
     """The :class:`~chainer_abn.runtime.onednn.primitives.Window` of a convolution link."""
-    return primitives.Window(*(tuple(v) if hasattr(v, '__iter__') else (v, v) for v in (
-        link.stride, link.pad, link.dilate)), link.groups)
+    return primitives.Window(tuple(link.stride), tuple(link.pad), tuple(link.dilate), link.groups)
 
 
 def update_statistics(link, mean, var, n):
