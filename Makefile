@@ -32,6 +32,16 @@ test: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest
 
-bench: setup
+bench: setup .venv-torch/ready
 	$(RUN) benchmarks/attend.py
 	$(RUN) benchmarks/batch_statistics.py
+	$(RUN) benchmarks/onednn_choices.py
+	$(RUN) benchmarks/flat_update.py
+	$(RUN) benchmarks/input.py
+	$(RUN) benchmarks/cpu.py --compile
+
+# PyTorch, the reference of benchmarks/cpu.py, in an environment of its own
+.venv-torch/ready:
+	$(PYTHON) -m venv .venv-torch
+	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-torch/bin/python -m pip install --quiet 'torch==2.13.0' numpy
+	touch $@

@@ -15,10 +15,15 @@ class TimedUpdater(chainer.training.StandardUpdater):
     """Counts the images it trained on and the seconds that took, validation left out.
 
     After each iteration it gives way to a signal.
+
+    Attributes:
+        images (int)
+        seconds (float): for them.
+        waiting (float): seconds of these that passed before the images were there.
     """
 
     images = 0
-    seconds = 0.0
+    seconds = waiting = 0.0
 
     def update(self):
         started = time.perf_counter()
@@ -26,6 +31,15 @@ class TimedUpdater(chainer.training.StandardUpdater):
         self.seconds += time.perf_counter() - started
         self.images += self.get_iterator('main').batch_size
         interrupt.check()
+
+    def update_core(self):
+        started = time.perf_counter()
+        iterator, optimizer = self.get_iterator('main'), self.get_optimizer('main')
+        x, t = self.converter(iterator.next(), self.input_device)
+        self.waiting += time.perf_counter() - started
+        optimizer.update(optimizer.target, x, t)
+        if iterator.is_new_epoch:
+            optimizer.new_epoch(auto=True)
 
 
 class Validation(extensions.Evaluator):

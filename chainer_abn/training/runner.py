@@ -85,6 +85,7 @@ def summary_row(trainer, fold):
         'top5_accuracy': at_best.get('validation/main/top5_accuracy'),
         'loss': at_best['validation/main/loss'],
         'images_per_second': round(updater.images / updater.seconds, 1) if updater.seconds else None,
+        'waiting_share': round(updater.waiting / updater.seconds, 4) if updater.seconds else None,
     }
 
 

@@ -102,6 +102,7 @@ def test_log_and_summary_agree(tiny):
         assert row['top5_accuracy'] == log[best]['validation/main/top5_accuracy']
         assert row['loss'] == log[best]['validation/main/loss']
         assert row['images_per_second'] > 0
+        assert 0 < row['waiting_share'] < 1
     accuracies = [row['best_accuracy'] for row in summary['folds']]
     assert summary['mean_accuracy'] == pytest.approx(numpy.mean(accuracies))
     assert summary['std_accuracy'] == pytest.approx(numpy.std(accuracies))
