@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 import chainer_abn
 from chainer_abn.runtime import threads
 from chainer_abn.runtime.onednn import primitives
+from chainer_abn.runtime.onednn.primitives import norm
 from chainer_abn.training.classifier import ABNClassifier
 
 import chainer
@@ -73,7 +74,8 @@ def padded_channels(c=100):
     wide = primitives.round_up(c)
     narrow_bn = primitives.batch_normalization(x.shape, 1e-5)
     wide_bn = primitives.batch_normalization((64, wide, 16, 16), 1e-5)
-    wide_x, wide_gy, wide_gamma = primitives.widened(x, wide), primitives.widened(gy, wide), primitives.pad(gamma, wide)
+    wide_x, wide_gy = primitives.widened(x, wide), primitives.widened(gy, wide)
+    wide_gamma = primitives.pad(gamma, wide)
 
     def run(bn, x, gy, gamma):
         def both_ways():
@@ -104,14 +106,15 @@ def grouped_statistics():
     shape = 128, 16, 64, 64
     x, gamma = maps(*shape), numpy.ones(16, 'f')
     grouped = primitives.batch_normalization(shape, 1e-5)
-    plain = primitives._BatchNormalization(shape, 1e-5)
+    plain = norm._BatchNormalization(shape, 1e-5)
     exact = x.astype('d').var((0, 2, 3))
     errors = [abs(bn.forward(x, gamma, gamma)[2] / exact - 1).max() for bn in (grouped, plain)]
     return (f'statistics in groups (error {errors[0]:.0e}, without {errors[1]:.0e})',
             lambda: grouped.forward(x, gamma, gamma), 'in one', lambda: plain.forward(x, gamma, gamma))
 
 
-CHOICES = (blas_threads, malloc, padded_channels, lambda: one_map(10), lambda: one_map(100), grouped_statistics)
+CHOICES = (blas_threads, malloc, padded_channels, lambda: one_map(10), lambda: one_map(100),
+           grouped_statistics)
 
 
 def main():

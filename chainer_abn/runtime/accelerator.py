@@ -43,4 +43,5 @@ def describe():
     else:
         cpu = f'off: {primitives.why_not()}'
     count, reason = find_gpus()
-    return {'cpu accelerator': cpu, 'gpus': str(count) if count else f'none: {reason}', 'blas': threads.blas()}
+    gpus = str(count) if count else f'none: {reason}'
+    return {'cpu accelerator': cpu, 'gpus': gpus, 'blas': threads.blas()}

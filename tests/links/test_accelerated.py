@@ -18,9 +18,11 @@ from chainer_abn.links.blocks import (
     Stem,
     basic,
     bottleneck,
+    conv,
 )
 from chainer_abn.links.branches import Output
 from chainer_abn.runtime import onednn
+from chainer_abn.runtime.blocks import Block
 from chainer_abn.runtime.onednn import inference, primitives, training
 from chainer_abn.training.classifier import ABNClassifier
 
@@ -48,7 +50,8 @@ BLOCKS = {
     'Transition': lambda c: Transition(c, c // 2 + 1, 1),
     'ConvReLU': lambda c: ConvReLU(c, 9, False),
     'ConvReLU with BN': lambda c: ConvReLU(c, 9, True),
-    'stages': lambda c: Sequence(L.Convolution2D(c, 8, 3), Sequence(basic(8, 8), basic(8, 16, 2)), BNReLU(16)),
+    'stages': lambda c: Sequence(L.Convolution2D(c, 8, 3), Sequence(basic(8, 8), basic(8, 16, 2)),
+                                 BNReLU(16)),
 }
 
 
@@ -85,7 +88,8 @@ def randomise(link, seed=0):
                 getattr(part, name)[...] = rng.uniform(0.5, 1.5, getattr(part, name).shape)
     for _, parameter in sorted(link.namedparams()):
         if parameter.ndim == 1:
-            parameter.array[...] = rng.uniform(0.5, 1.5, parameter.shape) * rng.choice([-1, 1], parameter.shape)
+            sign = rng.choice([-1, 1], parameter.shape)
+            parameter.array[...] = sign * rng.uniform(0.5, 1.5, parameter.shape)
     return link
 
 
@@ -136,8 +140,8 @@ def images(*shape, seed=0):
     return numpy.random.default_rng(seed).standard_normal(shape).astype('f')
 
 
-@pytest.mark.parametrize('channels, size, n', [(16, (8, 8), 3), (10, (7, 9), 2), (6, (11, 8), 1), (130, (6, 6), 2)],
-                         ids=str)
+@pytest.mark.parametrize('channels, size, n', [
+    (16, (8, 8), 3), (10, (7, 9), 2), (6, (11, 8), 1), (130, (6, 6), 2)], ids=str)
 @pytest.mark.parametrize('name', BLOCKS)
 def test_block(accelerator, name, channels, size, n):
     check(lambda: BLOCKS[name](channels), images(n, channels, *size))
@@ -226,6 +230,11 @@ def test_a_network_that_diverged_says_nan(accelerator):
     assert numpy.isnan(classifier(x, t).array)
     with chainer.using_config('train', False), chainer.no_backprop_mode():
         assert numpy.isnan(classifier(x, t).array)
+        x[0, 0, 0, 0] = numpy.nan
+        assert numpy.isnan(build('resnet8', 4)(x).logits.array).any()
+    vgg = build('vgg16', 4, 'cam')
+    vgg.feature_extractor[1][0].conv.W.array[0, 0] = numpy.nan
+    assert numpy.isnan(vgg(images(1, 3, 32, 32)).logits.array).all()
 
 
 def test_frozen_parts(accelerator):
@@ -234,9 +243,9 @@ def test_frozen_parts(accelerator):
     stage = net.feature_extractor
     mean = stage[0].bn.avg_mean.copy()
 
-    def evaluate(x, forward=type(stage).forward):
+    def evaluate(x):
         with chainer.using_config('train', False), chainer.no_backprop_mode():
-            return forward(stage, x)
+            return type(stage).forward(stage, x)
     stage.forward = evaluate
     net.cleargrads()
     F.sum(net(x).logits ** 2).backward()
@@ -286,6 +295,24 @@ def test_what_is_not_as_chainer_made_it_is_left_to_chainer(monkeypatch):
     with chainer.using_config('use_ideep', 'never'):
         assert not accelerated(basic(16, 16))
     assert onednn.runner(basic(16, 16), chainer.Variable(images(2, 16, 6, 6).astype('d'))) is None
+
+
+class Twice(Block, chainer.Chain):
+    """One convolution used twice, and two sums of channels of the same maps."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.conv = conv(20, 20, 3)
+
+    def declare(self, ops, x):
+        y = ops.conv(self.conv, ops.conv(self.conv, x))
+        both = ops.concat((x, y))
+        return ops.add(ops.concat((both, x)), ops.concat((both, y)))
+
+
+def test_a_layer_used_twice_and_maps_used_twice(accelerator):
+    check(Twice, images(2, 20, 5, 6))
 
 
 def test_float64_and_the_triple(accelerator):

@@ -64,7 +64,8 @@ def check(function, *arrays, twice=True):
         assert error < max(1e-5, 4 * chainers)      # deep inside a gradient of a gradient both are worse
 
 
-CONVOLUTIONS = [      # batch, channels in, out, (h, w), kernel, stride, pad, dilation, groups, cover_all, bias
+# batch, channels in, out, (height, width), kernel, stride, pad, dilation, groups, cover_all, bias
+CONVOLUTIONS = [
     (1, 1, 1, (1, 1), 1, 1, 0, 1, 1, False, False),
     (2, 3, 16, (9, 7), 3, 1, 1, 1, 1, False, True),
     (3, 16, 32, (9, 8), 3, 2, 1, 1, 1, False, False),
@@ -99,7 +100,8 @@ def test_deconvolution(accelerator, case):
 
 
 def test_deconvolution_to_a_size(accelerator):
-    check(lambda x, w: F.deconvolution_2d(x, w, stride=2, pad=1, outsize=(8, 10)), draw(2, 3, 4, 5), draw(3, 4, 3, 3))
+    deconvolution = functools.partial(F.deconvolution_2d, stride=2, pad=1, outsize=(8, 10))
+    check(lambda x, w: deconvolution(x, w), draw(2, 3, 4, 5), draw(3, 4, 3, 3))
 
 
 MAPS = [(4, 16, 6, 6), (2, 10, 5, 7), (3, 130, 3, 3), (1, 1, 4, 4), (1, 7, 2, 3), (16, 16, 32, 32)]
@@ -114,8 +116,8 @@ def test_batch_normalization(accelerator, shape):
 @pytest.mark.parametrize('shape', MAPS, ids=str)
 def test_fixed_batch_normalization(accelerator, shape):
     vectors = [draw(shape[1], seed=i) for i in range(4)]
-    check(lambda x, gamma, beta, mean, root: F.fixed_batch_normalization(x, gamma, beta, mean, root ** 2 + 0.1),
-          2 * draw(*shape) + 1, *vectors)
+    check(lambda x, gamma, beta, mean, root:
+          F.fixed_batch_normalization(x, gamma, beta, mean, root ** 2 + 0.1), 2 * draw(*shape) + 1, *vectors)
 
 
 def test_running_statistics_are_updated_in_place(accelerator):
@@ -259,7 +261,7 @@ def test_without_the_library_the_same_comes_out_and_one_line_says_so(python):
 
 @NEEDS_LIBRARY
 def test_the_bits_are_the_same_again_at_a_number_of_threads(python):
-    one, two = ('import chainer_abn; chainer_abn.runtime.set_threads(%d)\n' % n for n in (1, 2))
+    one, two = (f'import chainer_abn; chainer_abn.runtime.set_threads({n})\n' for n in (1, 2))
     assert python('-c', one + PROGRAM).stdout == python('-c', one + PROGRAM).stdout
     assert python('-c', two + PROGRAM).stdout == python('-c', two + PROGRAM).stdout
 

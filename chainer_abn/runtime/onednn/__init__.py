@@ -11,7 +11,6 @@ import chainer
 import chainer.links as L
 
 
-
 def active():
     """Whether oneDNN is wanted and there."""
     return chainer.config.use_ideep != 'never' and primitives.available()
@@ -66,4 +65,5 @@ def _plain_linear(link):
     return link.W.array is not None and link.b is not None and _usable_parameters(link.W.array, link.b.array)
 
 
-_PLAIN = {L.Convolution2D: _plain_convolution, L.BatchNormalization: _plain_batch_norm, L.Linear: _plain_linear}
+_PLAIN = {L.Convolution2D: _plain_convolution, L.BatchNormalization: _plain_batch_norm,
+          L.Linear: _plain_linear}

@@ -14,17 +14,17 @@ NAME = 'libdnnl.so.3'
 
 # dnnl_types.h
 F32 = 3
-ANY, VECTOR, NCHW, NHWC = 1, 2, 5, 22
-TRAINING, INFERENCE, BACKWARD = 64, 96, 128
+ANY = 1
+TRAINING, BACKWARD = 64, 128
 CONVOLUTION = 1
 RELU, RELU_BY_OUTPUT = 32, 256
 ADD, MULTIPLY = 0x1fff0, 0x1fff1
 MAX_POOLING, AVERAGE_POOLING = 0x1ff, 0x2ff                     # the average counts the padding
 GLOBAL_STATISTICS, SCALE, SHIFT, FUSE_RELU = 1, 2, 4, 8         # of batch normalization
-SRC_MD, WEIGHTS_MD, DIFF_WEIGHTS_MD, WORKSPACE_MD = 129, 131, 132, 135
-SRC, SRC_1, DST, WEIGHTS, BIAS, MEAN, VARIANCE, SCALES, SHIFTS, WORKSPACE = 1, 2, 17, 33, 41, 49, 50, 51, 52, 64
-DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_BIAS, DIFF_SCALES, DIFF_SHIFTS = 129, 145, 161, 169, 255, 256
-MULTIPLE_SRC = 1024
+WEIGHTS_MD, DIFF_WEIGHTS_MD, WORKSPACE_MD = 131, 132, 135
+SRC, SRC_1, DST, WEIGHTS, BIAS, MEAN, VARIANCE, SCALES, SHIFTS = 1, 2, 17, 33, 41, 49, 50, 51, 52
+WORKSPACE, DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 64, 129, 145, 161
+DIFF_BIAS, DIFF_SCALES, DIFF_SHIFTS = 169, 255, 256
 
 
 def post_op_source(index):
@@ -65,8 +65,6 @@ _SIGNATURES = {
         _OUT, _IN, c_int, _IN, _IN, _DIMS, _DIMS, _DIMS, _DIMS, _DIMS, _IN, _IN),
     'matmul_primitive_desc_create': (_OUT, _IN, _IN, _IN, _IN, _IN, _IN),
     'binary_primitive_desc_create': (_OUT, _IN, c_int, _IN, _IN, _IN, _IN),
-    'sum_primitive_desc_create': (_OUT, _IN, _IN, c_int, POINTER(c_float), POINTER(c_void_p), _IN),
-    'concat_primitive_desc_create': (_OUT, _IN, _IN, c_int, c_int, POINTER(c_void_p), _IN),
     'reorder_primitive_desc_create': (_OUT, _IN, _IN, _IN, _IN, _IN),
     'primitive_create': (_OUT, _IN),
     'primitive_execute': (_IN, _IN, c_int, POINTER(Argument)),

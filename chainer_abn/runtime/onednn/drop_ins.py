@@ -11,7 +11,7 @@ import types
 import numpy
 
 from chainer_abn.runtime import onednn
-from chainer_abn.runtime.onednn import primitives
+from chainer_abn.runtime.onednn import api, primitives
 from chainer_abn.runtime.onednn.primitives import Window, channels_last
 
 import chainer
@@ -57,7 +57,10 @@ def _before(original, ours):
     @functools.wraps(original)
     def method(self, *args, **kwargs):
         if onednn.active():
-            result = ours(self, *args, **kwargs)
+            try:
+                result = ours(self, *args, **kwargs)
+            except api.Failed:          # oneDNN has none for such shapes
+                result = None
             if result is not None:
                 return result
         return original(self, *args, **kwargs)

@@ -6,7 +6,7 @@ before it; ReLU and the sum with a shortcut are done by the convolution while it
 import numpy
 
 from chainer_abn.runtime.onednn import primitives
-from chainer_abn.runtime.onednn.training import Maps, concat, sigmoid, window
+from chainer_abn.runtime.onednn.tape import Maps, concat, sigmoid, window
 
 import chainer
 
@@ -97,7 +97,10 @@ def as_affine(bn):
 
 def run(block, x):
     """The block's outputs, as variables."""
-    y = block.declare(Folded(), Maps(primitives.channels_last(x.array)))
+    array = primitives.channels_last(x.array)
+    if primitives.contains_nan(array):
+        return block.run_plainly(x)             # a convolution's own ReLU would make it 0
+    y = block.declare(Folded(), Maps(array))
     outputs = [chainer.Variable(maps.array[:, :maps.channels], requires_grad=False)
                for maps in (y if isinstance(y, tuple) else (y,))]
     return tuple(outputs) if isinstance(y, tuple) else outputs[0]
