@@ -148,8 +148,9 @@ def prepared(paths, config):
         numbered = (f'{path.stem}-{i}' for i in itertools.count(2))
         stem = next(s for s in itertools.chain([path.stem], numbered) if s not in taken)
         taken.add(stem)
-        image = read_image(path)
-        yield path, stem, image, network_input(image, config)
+        # the network sees what it saw in training: a JPEG file decoded at a fraction of its size
+        small = read_image(path, config['resize'])
+        yield path, stem, read_image(path), network_input(small, config)
 
 
 def prediction(probability, classes):

@@ -9,7 +9,10 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT, write_class_folders
 
+from chainer_abn import runtime
 from chainer_abn.errors import run_program
+
+import chainer
 
 
 @pytest.fixture
@@ -36,11 +39,14 @@ def script(capsys, monkeypatch):
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
         capsys.readouterr()
+        ideep = chainer.global_config.use_ideep
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as stopped:
             run_program(module.main, module.PROGRAM)
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
+        chainer.global_config.use_ideep = ideep
+        runtime.set_threads()
         out, err = capsys.readouterr()
         return SimpleNamespace(status=stopped.value.code or 0, out=out.splitlines(),
                                err=err.splitlines())

@@ -129,6 +129,16 @@ def test_two_runs_write_the_same_and_workers_change_nothing(tiny, script, tmp_pa
     assert contents(tmp_path / 'again') == contents(tiny[0])
 
 
+def test_without_the_accelerator(tiny, script, tmp_path):
+    run = tmp_path / 'plain'
+    assert script('n_fold_train', *TINY, '--accelerator', 'off', '--threads', 1, '--out', run).status == 0
+    config = json.loads((run / 'config.json').read_text())
+    assert config['device'] == 'cpu (no accelerator, 1 thread)'
+    first = [json.loads((out / 'log/2-1_fold_log.json').read_text())[0]['main/loss']
+             for out in (run, tiny[0])]
+    assert first[0] == pytest.approx(first[1], rel=1e-3)
+
+
 def test_another_seed_differs(tiny, script, tmp_path):
     assert script('n_fold_train', *TINY, '--seed', 7, '--out', tmp_path / 'other').status == 0
     ours, other = contents(tiny[0]), contents(tmp_path / 'other')

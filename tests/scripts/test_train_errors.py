@@ -44,6 +44,8 @@ CASES = {
     'attention': ({'--attention': 'sum'}, ['--attention', 'sum']),
     'batch 0': ({'-b': '0'}, ['--batchsize 0: must be at least 1']),
     'batch too large': ({'-b': '7'}, ['--batchsize 7: more than the 6 training images']),
+    'threads 0': ({'--threads': '0'}, ['--threads 0: must be at least 1']),
+    'accelerator': ({'--accelerator': 'mkl'}, ['--accelerator', 'mkl', 'auto', 'off']),
     'epoch 0': ({'-e': '0'}, ['--epoch 0: must be at least 1']),
     'epoch no number': ({'-e': 'ten'}, ['--epoch', 'ten']),
     'kfold 1': ({'-k': '1'}, ['--kfold 1']),

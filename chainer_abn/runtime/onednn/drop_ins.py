@@ -24,6 +24,8 @@ from chainer.functions.pooling import average_pooling_2d, max_pooling_nd
 from chainer.utils.conv import get_conv_outsize
 
 MAPS_AXES = (0, 2, 3)
+# below, NumPy is done before a primitive has started
+LEAST_VALUES, LEAST_PRODUCTS = 1 << 14, 1 << 20
 
 
 def apply():
@@ -134,27 +136,29 @@ def _deconvolution(self, inputs):
 # Linear
 
 def _linear(self, inputs):
-    if not _all_float32(inputs) or chainer.config.schedule_func is not None:
-        return None
     x, w, *bias = inputs
+    if (not _all_float32(inputs) or chainer.config.schedule_func is not None
+            or x.size * len(w) < LEAST_PRODUCTS):
+        return None
     self._config_use_ideep = chainer.config.use_ideep
     self.retain_inputs((0, 1))
     return primitives.matmul(x, w.T, *bias),
 
 
 def _linear_data(self, inputs):
-    if not _all_float32(inputs):
-        return None
     w, gy = inputs
+    if not _all_float32(inputs) or gy.size * w.shape[1] < LEAST_PRODUCTS:
+        return None
     self._config_use_ideep = chainer.config.use_ideep
     self.retain_inputs((0, 1))
     return primitives.matmul(gy, w),
 
 
 def _linear_weights(self, inputs):
-    if not _all_float32(inputs) or self._w_dtype != numpy.float32:
-        return None
     x, gy = inputs
+    if (not _all_float32(inputs) or self._w_dtype != numpy.float32
+            or gy.size * x.shape[1] < LEAST_PRODUCTS):
+        return None
     self._config_use_ideep = chainer.config.use_ideep
     self.retain_inputs((0, 1))
     return primitives.matmul(gy.T, x),
@@ -206,9 +210,11 @@ def _fixed_batch_normalization(self, inputs):
 # Elementwise
 
 def _dense_alike(*arrays):
-    """Whether the arrays have one layout without gaps, so that they can be gone through in any order."""
+    """Whether arrays have one layout without gaps, so that any order will do, and are worth it."""
     first = arrays[0]
     if any(a.shape != first.shape or a.strides != first.strides for a in arrays[1:]):
+        return False
+    if first.size < LEAST_VALUES:
         return False
     return first.flags.c_contiguous or first.ndim == 4 and primitives.is_channels_last(first)
 
