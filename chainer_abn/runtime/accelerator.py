@@ -11,8 +11,10 @@ import chainer
 def install():
     """Put the CPU's accelerators behind Chainer and switch them on.
 
-    They stay off where the environment says so (CHAINER_USE_IDEEP=never).
+    They stay off where the environment says so (CHAINER_USE_IDEEP=never). A second call changes nothing.
     """
+    if drop_ins.applied():
+        return
     drop_ins.apply()
     flat_update.apply()
     chainer.global_config.use_ideep = os.environ.get('CHAINER_USE_IDEEP', 'auto')

@@ -29,7 +29,10 @@ import chainer.functions as F
 
 
 class Block:
-    """Mixin of a link: what its layers do is told by :meth:`declare`."""
+    """Mixin of a link: what its layers do is told by :meth:`declare`.
+
+    The blocks inside of a block are declared, not called: hooks see its layers and itself.
+    """
 
     def declare(self, ops, x):
         """What comes out of x, one value or a tuple of them, by operations of ``ops``."""
@@ -46,7 +49,10 @@ class Block:
         """What is declared, on oneDNN where that can be."""
         x = chainer.as_variable(x)
         runner = onednn.runner(self, x)
-        return self.run_plainly(x) if runner is None else runner(self, x)
+        try:
+            return self.run_plainly(x) if runner is None else runner(self, x)
+        except onednn.Failed:           # such as too few channels: Chainer says what is wrong
+            return self.run_plainly(x)
 
     def run_plainly(self, x):
         """The same with Chainer's functions."""

@@ -4,6 +4,8 @@ from chainer_abn.errors import InputError
 
 import chainer
 
+MOST_THREADS = 1024
+
 
 def add_flags(parser):
     """The flags that :func:`choose_device` takes."""
@@ -31,6 +33,8 @@ def choose_device(gpu=None, accelerator=None, threads=None):
     """
     if threads is not None and threads < 1:
         raise InputError(f'--threads {threads}: must be at least 1')
+    if threads is not None and threads > MOST_THREADS:
+        raise InputError(f'--threads {threads}: more than {MOST_THREADS}')
     if accelerator:
         runtime.set_accelerator(accelerator)
     runtime.set_threads(threads)

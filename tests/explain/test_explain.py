@@ -9,13 +9,14 @@ from chainer_abn.explain.overlay import overlay, resize_map
 from chainer_abn.explain.scores import centre_hit, pointing_hit
 from chainer_abn.explain.sheet import LIMIT, Sheet
 
+import chainer
+
 
 def test_attention_is_the_networks_own_map_in_test_mode():
     net = chainer_abn.build('resnet8', 3)
     x = numpy.random.default_rng(0).standard_normal((2, 3, 16, 24)).astype('f')
     maps, logits = attention.maps(net, x)
-    import chainer
-    with chainer.using_config('train', False):
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
         output = net(x)
     numpy.testing.assert_array_equal(maps, output.attention.array[:, 0])
     numpy.testing.assert_array_equal(logits, output.logits.array)

@@ -11,7 +11,7 @@ def test_of_a_small_network_by_hand():
     assert table.rows[1][1:] == ('1: 1 x Residual', (16, 16, 24), 2 * (block + 32), 2 * block * 16 * 24)
     by_name = {row.layer: row for row in table.rows if row.branch == 'attention branch'}
     assert by_name['class maps'][2:] == ((10, 8, 12), 2 * 64 + 64 * 10 + 20, 64 * 10 * 96)
-    assert by_name['scores'][2:] == ((10,), 100, 100 * 96)
+    assert by_name['scores'][2:] == ((10,), 100, 100)               # of the average
     assert by_name['map: 3x3, sigmoid'][2:] == ((1, 8, 12), 90 + 2, 90 * 96)
     assert table.rows[-1] == ('perception branch', 'classifier', (10,), 650, 640)
 

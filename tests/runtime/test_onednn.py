@@ -15,6 +15,10 @@ from chainer_abn.runtime.onednn import drop_ins, primitives
 import chainer
 import chainer.functions as F
 import chainer.links as L
+from chainer.functions.normalization.batch_normalization import (
+    BatchNormalization,
+    GeneralBatchNormalizationImpl,
+)
 
 NEEDS_LIBRARY = pytest.mark.skipif(not primitives.available(), reason=f'no oneDNN: {primitives.why_not()}')
 
@@ -122,6 +126,25 @@ def test_fixed_batch_normalization(accelerator, shape):
           F.fixed_batch_normalization(x, gamma, beta, mean, root ** 2 + 0.1), 2 * draw(*shape) + 1, *vectors)
 
 
+def test_batch_normalization_over_other_axes(accelerator):
+    x = draw(2, 3, 4, 5, 6)
+    check(functools.partial(F.batch_normalization, axis=(0, 2, 3)), x, draw(3, 6), draw(3, 6), twice=False)
+    F.relu(F.batch_normalization(draw(2, 3, 4, 4), draw(3), draw(3)))
+
+
+def test_statistics_over_several_processes_are_left_to_chainer():
+    """chainermn overrides where the mean comes from."""
+    class Shifted(GeneralBatchNormalizationImpl):
+        def get_mean_and_var(self, axis, gamma, x, xp, interm_dtype):
+            return x.mean(axis) + 5, x.var(axis)
+
+    x = draw(4, 3, 5, 5)
+    function = BatchNormalization(impl_selector=lambda *_: Shifted())
+    with chainer.using_config('use_ideep', 'auto'):
+        y, = function.apply((x, numpy.ones(3, 'f'), numpy.zeros(3, 'f')))
+    assert y.array.mean() < -4
+
+
 def test_running_statistics_are_updated_in_place(accelerator):
     link = L.BatchNormalization(5, decay=0.7)
     mean, var, x = link.avg_mean, link.avg_var, 3 * draw(4, 5, 6, 7) + 2
@@ -133,11 +156,12 @@ def test_running_statistics_are_updated_in_place(accelerator):
 
 
 def test_statistics_of_many_pixels(accelerator):
-    """Summed up one after the other in float32, two million values would lose five digits."""
-    x = 0.5 * draw(32, 16, 64, 64) + 3
-    link = L.BatchNormalization(16, decay=0)
-    link(x)
-    numpy.testing.assert_allclose(link.avg_var, x.astype('d').var((0, 2, 3), ddof=1), rtol=3e-6)
+    """Summed up one after the other in float32, so many would lose two digits more."""
+    for shape in (32, 16, 64, 64), (64, 3, 33, 35):
+        x = 0.5 * draw(*shape) + 3
+        link = L.BatchNormalization(shape[1], decay=0)
+        link(x)
+        numpy.testing.assert_allclose(link.avg_var, x.astype('d').var((0, 2, 3), ddof=1), rtol=3e-6)
 
 
 @pytest.mark.parametrize('shape', [*MAPS, (5, 7)], ids=str)
@@ -272,14 +296,20 @@ def test_the_bits_are_the_same_again_at_a_number_of_threads(python):
 def test_threads():
     with pytest.raises(ValueError, match='0 threads: at least 1'):
         runtime.set_threads(0)
+    function = primitives.convolution
     try:
         runtime.set_threads(1)
         assert runtime.info()['threads'] == '1'
+        F.convolution_2d(draw(2, 3, 8, 8), draw(4, 3, 3, 3))
+        made = function.cache_info().currsize
+        runtime.set_threads(2)          # primitives are made for a number of threads
+        assert function.cache_info().currsize == 0 < made
     finally:
         runtime.set_threads()
 
 
 def convolve(queue):
+    runtime.set_threads(2)
     x, w = draw(8, 16, 16, 16), draw(16, 16, 3, 3)
     chainer.global_config.use_ideep = 'auto'
     queue.put(F.convolution_2d(x, w, pad=1).array)

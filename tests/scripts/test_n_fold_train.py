@@ -63,7 +63,7 @@ def test_config(tiny):
     config = json.loads((tiny[0] / 'config.json').read_text())
     assert config['arch'] == 'resnet8' and config['variant'] == 'abn'
     assert config['classes'] == ['circle', 'cross', 'ring', 'square', 'star', 'triangle']
-    assert config['image_size'] == [32, 32] and config['device'] == 'cpu'
+    assert config['image_size'] == [32, 32] and config['device'].startswith('cpu (')
     assert config['arguments']['batchsize'] == 8 and config['arguments']['lr'] == 0.05
     assert config['versions']['chainer'] == '7.8.1'
     assert '--n-images 48' in config['command'] and len(config['folds_digest']) == 64

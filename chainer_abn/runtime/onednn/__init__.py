@@ -6,20 +6,28 @@ own accelerator of the CPU, iDeep, which ended with Python 3.7.
 import numpy
 
 from chainer_abn.runtime.onednn import primitives
+from chainer_abn.runtime.onednn.api import Failed
 
 import chainer
 import chainer.links as L
 
 
+def wanted():
+    """Whether oneDNN is to be used where it can be."""
+    return chainer.config.use_ideep in ('auto', 'always')
+
+
 def active():
     """Whether oneDNN is wanted and there."""
-    return chainer.config.use_ideep != 'never' and primitives.available()
+    return wanted() and primitives.available()
 
 
 def runner(block, x):
     """How a block is to be run on ``x``: a function of both, or None for Chainer's own functions."""
     train, backprop = chainer.config.train, chainer.config.enable_backprop
-    if train != backprop or not active() or not _usable(x.array, 4) or not _plain_layers(block):
+    if train != backprop or chainer.config.schedule_func is not None:
+        return None
+    if not (wanted() and _usable(x.array, 4) and _plain_layers(block) and primitives.available()):
         return None
     from chainer_abn.runtime.onednn import inference, training
     return training.run if train else inference.run
@@ -36,7 +44,7 @@ def _plain_layers(block):
         return False
     for layer in block.layers():
         for link in layer.links():
-            if link._n_local_link_hooks or 'forward' in link.__dict__ and link is not block:
+            if link._n_local_link_hooks or 'forward' in link.__dict__:
                 return False
             if type(link) in _PLAIN:
                 if not _PLAIN[type(link)](link):

@@ -28,9 +28,13 @@ MAPS_AXES = (0, 2, 3)
 LEAST_VALUES, LEAST_PRODUCTS = 1 << 14, 1 << 20
 
 
+def applied():
+    return hasattr(convolution_2d.Convolution2DFunction.forward_cpu, 'original')
+
+
 def apply():
     """Put the drop-ins in force; a second call changes nothing."""
-    if getattr(convolution_2d.Convolution2DFunction.forward_cpu, 'original', None):
+    if applied():
         return
     for cls, method, ours in (
             (convolution_2d.Convolution2DFunction, 'forward_cpu', _convolution),
@@ -58,7 +62,7 @@ def _before(original, ours):
     """``ours`` where oneDNN is in use and it does not return None, else ``original``."""
     @functools.wraps(original)
     def method(self, *args, **kwargs):
-        if onednn.active():
+        if onednn.wanted():
             try:
                 result = ours(self, *args, **kwargs)
             except api.Failed:          # oneDNN has none for such shapes
@@ -80,7 +84,9 @@ def _pretend_ideep():
 
 
 def _all_float32(arrays):
-    return all(type(a) is numpy.ndarray and a.dtype == numpy.float32 and a.size for a in arrays)
+    """Whether oneDNN may take them; the library is loaded for the first that it may."""
+    return all(type(a) is numpy.ndarray and a.dtype == numpy.float32 and a.size
+               for a in arrays) and primitives.available()
 
 
 def _contiguous(*arrays):
@@ -168,7 +174,9 @@ def _linear_weights(self, inputs):
 
 def _batch_normalization(self, axis, gamma, x, x_layout, xp, expander, beta, eps, decay, running_mean,
                          running_var):
-    if tuple(axis) != MAPS_AXES or x_layout is not None or not _all_float32((x, gamma, beta)):
+    # subclasses take the statistics over several processes
+    if (type(self) is not batch_normalization.GeneralBatchNormalizationImpl or x.ndim != 4
+            or tuple(axis) != MAPS_AXES or x_layout is not None or not _all_float32((x, gamma, beta))):
         return None
     bn = primitives.batch_normalization(x.shape, eps)
     y, mean, var, workspace = bn.forward(channels_last(x), *_contiguous(gamma, beta))

@@ -6,16 +6,30 @@ before it; ReLU and the sum with a shortcut are done by the convolution while it
 import numpy
 
 from chainer_abn.runtime.onednn import primitives
-from chainer_abn.runtime.onednn.tape import Maps, concat, sigmoid, window
+from chainer_abn.runtime.onednn.tape import (
+    Maps,
+    check_channels,
+    concat,
+    goes_by_taps,
+    sigmoid,
+    sum_of,
+    window,
+)
 
 import chainer
 
 
 class Folded:
-    """Operations on :class:`~chainer_abn.runtime.onednn.training.Maps`, whose gradients stay unused."""
+    """Operations on :class:`~chainer_abn.runtime.onednn.tape.Maps`, whose gradients stay unused."""
 
     def conv(self, link, x, relu=False, add=None):
-        return self._conv(link, link.W.array, None if link.b is None else link.b.array, x, relu, add)
+        y = self._conv(link, link.W.array, None if link.b is None else link.b.array, x, False, add)
+        if relu:
+            if primitives.contains_nan(y.array):
+                y.array = numpy.maximum(y.array, 0)
+            else:
+                primitives.relu(y.array, out=y.array)
+        return y
 
     def conv_bn(self, conv, bn, x, relu=False, add=None):
         factor, summand = as_affine(bn)
@@ -23,18 +37,19 @@ class Folded:
             summand = summand + factor * conv.b.array
         return self._conv(conv, conv.W.array * factor[:, None, None, None], summand, x, relu, add)
 
-    def _conv(self, link, weight, bias, x, relu=False, add=None):
-        c_out, c_in, *ksize = weight.shape
-        if c_out == 1 and c_in >= 32 and ksize == [3, 3] and add is None:
+    def _conv(self, link, weight, bias, x, relu, add):
+        c_in = weight.shape[1] * link.groups
+        check_channels(x, c_in)
+        if goes_by_taps(link) and add is None:
             y = primitives.Taps(x.array, weight).forward()
             y = y if bias is None else y + bias
             return Maps(numpy.maximum(y, 0) if relu else y)
         if link.groups > 1:
             x = Maps(narrow(x))
-        if x.array.shape[1] != x.channels:
-            weight = numpy.pad(weight, ((0, 0), (0, x.array.shape[1] - x.channels), (0, 0), (0, 0)))
+        if x.array.shape[1] != c_in:
+            weight = numpy.pad(weight, ((0, 0), (0, x.array.shape[1] - c_in), (0, 0), (0, 0)))
         # a ReLU in the convolution would turn the NaN of a network that diverged into 0
-        late_relu = relu and bias is not None and not numpy.isfinite(bias).all()
+        late_relu = relu and bool(numpy.isnan(bias).any() or primitives.contains_nan(weight))
         post_ops = ('add',) * (add is not None) + ('relu',) * (relu and not late_relu)
         conv = primitives.convolution(x.array.shape, weight.shape, window(link), bias is not None, post_ops)
         more = [a for a in (bias, None if add is None else narrow(add)) if a is not None]
@@ -43,18 +58,20 @@ class Folded:
 
     def bn(self, link, x, relu=False, add=None):
         arrays = link.gamma.array, link.beta.array, link.avg_mean, link.avg_var
+        check_channels(x, len(link.gamma))
         c, wide = x.channels, primitives.round_up(x.array.shape[1])
         array = x.array if x.array.shape[1] == wide else primitives.widened(x.array, wide)
-        late_relu = relu and not all(numpy.isfinite(a).all() for a in arrays)
-        relu = relu and not late_relu
-        bn = primitives.batch_normalization(array.shape, link.eps, relu and add is None, fixed=True)
+        late_relu = relu and (add is not None or bool(numpy.isnan(sum(arrays)).any()))
+        bn = primitives.batch_normalization(array.shape, link.eps, relu and not late_relu, fixed=True)
         y = bn.forward(array, *(primitives.pad(a, wide) for a in arrays))[0]
         if add is not None:
-            primitives.add(y, primitives.widened_as(add.array, y), relu, out=y)
-        return Maps(numpy.maximum(y, 0) if late_relu else y, c)
+            y = sum_of(y, primitives.widened_as(add.array, y), relu)
+        elif late_relu:
+            y = numpy.maximum(y, 0)
+        return Maps(y, c)
 
     def add(self, a, b, relu=False):
-        return Maps(primitives.add(narrow(a), narrow(b), relu))
+        return Maps(sum_of(narrow(a), narrow(b), relu))
 
     def concat(self, xs):
         return concat(xs)
@@ -73,7 +90,7 @@ class Folded:
         return Maps(pooling.forward(x.array)[0], x.channels)
 
     def average(self, x):
-        return Maps(primitives.pixel_mean(x.array)[:, :x.channels, None, None])
+        return Maps(primitives.pixel_mean(narrow(x))[:, :, None, None])
 
     def excite(self, fc1, fc2, x):
         array = narrow(x)
@@ -101,6 +118,6 @@ def run(block, x):
     if primitives.contains_nan(array):
         return block.run_plainly(x)             # a convolution's own ReLU would make it 0
     y = block.declare(Folded(), Maps(array))
-    outputs = [chainer.Variable(maps.array[:, :maps.channels], requires_grad=False)
+    outputs = [chainer.Variable(maps.array[:, :maps.channels])
                for maps in (y if isinstance(y, tuple) else (y,))]
     return tuple(outputs) if isinstance(y, tuple) else outputs[0]

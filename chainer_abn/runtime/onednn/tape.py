@@ -8,6 +8,7 @@ import numpy
 
 from chainer_abn.runtime.blocks import dropout_mask
 from chainer_abn.runtime.onednn import primitives
+from chainer_abn.runtime.onednn.api import Failed
 
 import chainer
 
@@ -46,6 +47,8 @@ class Maps:
 class Tape:
     """The operations in training; :meth:`backward` goes back over them once.
 
+    The ways back do not hold the tape: a graph that is dropped must free its maps at once.
+
     Attributes:
         gradients (dict): id of a parameter -> array, after the way back.
         masks (list): of dropout, in order.
@@ -62,12 +65,9 @@ class Tape:
             if y.grad is not None:
                 back()
 
-    def _collect(self, parameter, gradient):
-        before = self.gradients.get(id(parameter))
-        self.gradients[id(parameter)] = gradient if before is None else before + gradient
-
     def conv(self, link, x, relu=False, add=None):
-        y = self._conv(link, x, add, link.W.shape[0] if add is None else add.array.shape[1])
+        width = link.W.shape[0] if add is None or link.groups > 1 else add.array.shape[1]
+        y = self._conv(link, x, add, width)
         return self._relu(y) if relu else y
 
     def _relu(self, x):
@@ -85,9 +85,11 @@ class Tape:
 
     def _conv(self, link, x, add, width):
         """``width`` channels come out, at least the link's; the others are zero."""
+        gradients = self.gradients
         weight, bias = link.W.array, None if link.b is None else link.b.array
         c_out, c_in = weight.shape[:2]
-        if c_out == 1 and c_in >= 32 and weight.shape[2:] == (3, 3) and bias is None and add is None:
+        check_channels(x, c_in * link.groups)
+        if bias is None and add is None and goes_by_taps(link):
             return self._conv_to_one(link, x)
         if link.groups > 1:
             x = self._narrow(x)
@@ -106,9 +108,9 @@ class Tape:
         def back():
             gy, owned = y.take()
             gw, gb = conv.weights(x.array, gy)
-            self._collect(link.W, primitives.cut(gw, link.W.shape))
+            collect(gradients, link.W, primitives.cut(gw, link.W.shape))
             if gb is not None:
-                self._collect(link.b, gb[:c_out])
+                collect(gradients, link.b, gb[:c_out])
             if x.needs_grad:
                 if x.owned and conv.can_accumulate:
                     conv.accumulate(gy, weight, x.grad)
@@ -122,12 +124,13 @@ class Tape:
 
     def _conv_to_one(self, link, x):
         """3x3 to one map, the slowest shape of all: 1x1 to nine maps, shifted and added."""
+        gradients = self.gradients
         taps = primitives.Taps(x.array, link.W.array)
         y = Maps(taps.forward())
 
         def back():
             gx, gw = taps.backward(y.take()[0], x.needs_grad)
-            self._collect(link.W, gw)
+            collect(gradients, link.W, gw)
             if x.needs_grad:
                 x.give(gx, True)
 
@@ -135,6 +138,8 @@ class Tape:
         return y
 
     def bn(self, link, x, relu=False, add=None):
+        gradients = self.gradients
+        check_channels(x, len(link.gamma))
         c, wide = x.channels, primitives.round_up(x.array.shape[1])
         x = self._widen(x, wide)
         add = add and self._widen(add, wide)
@@ -143,8 +148,8 @@ class Tape:
         array, mean, var, workspace = bn.forward(x.array, gamma, beta)
         if add is not None:
             primitives.add(array, add.array, relu, out=array)
-        if relu and not numpy.isfinite(var).all():
-            array[...] = numpy.nan      # oneDNN's ReLU makes it 0, which would hide that training diverged
+        if relu and (wrong := numpy.isnan(mean + var + gamma + beta)).any():
+            array[:, wrong] = numpy.nan         # oneDNN's ReLU makes it 0, which would hide a divergence
         if not chainer.config.in_recomputing:
             update_statistics(link, mean[:c], var[:c], x.array.size // wide)
         y = Maps(array, c)
@@ -156,8 +161,8 @@ class Tape:
             # what the sum hands to its other term must not be written over
             out = gy if owned and add is None else None
             gx, ggamma, gbeta = bn.backward(x.array, gamma, mean, var, workspace, gy, out)
-            self._collect(link.gamma, ggamma[:c])
-            self._collect(link.beta, gbeta[:c])
+            collect(gradients, link.gamma, ggamma[:c])
+            collect(gradients, link.beta, gbeta[:c])
             if x.needs_grad:
                 x.give(gx, True)
             if add is not None:
@@ -173,8 +178,9 @@ class Tape:
         y = Maps(primitives.widened(x.array, wide), x.channels, x.needs_grad)
 
         def back():
-            gy, _ = y.take()
-            x.give(primitives.channels_last(gy[:, :narrow]), True)
+            gy, owned = y.take()
+            part = primitives.widened_as(gy[:, :narrow], x.array)
+            x.give(part, owned or not numpy.may_share_memory(part, gy))
 
         if x.needs_grad:
             self._steps.append((y, back))
@@ -200,7 +206,7 @@ class Tape:
     def add(self, a, b, relu=False):
         wide = max(a.array.shape[1], b.array.shape[1])
         a, b = self._widen(a, wide), self._widen(b, wide)
-        array = primitives.add(a.array, b.array, relu)
+        array = sum_of(a.array, b.array, relu)
         y = Maps(array, a.channels)
 
         def back():
@@ -219,9 +225,9 @@ class Tape:
         def back():
             gy, owned = y.take()
             start = 0
-            for x in xs:
+            for i, x in enumerate(xs):
                 part = gy[:, start:start + x.channels]
-                if x is not xs[0] or x.array is not y.array:
+                if i or x.array is not y.array:
                     x.give(primitives.widened(part, x.array.shape[1]), True)
                 start += x.channels
             if xs[0].array is y.array:
@@ -279,6 +285,7 @@ class Tape:
         return y
 
     def excite(self, fc1, fc2, x):
+        gradients = self.gradients
         h, w = x.array.shape[2:]
         x = self._narrow(x)
         mean = primitives.pixel_mean(x.array)
@@ -292,8 +299,8 @@ class Tape:
             g2 = g_weight * weight * (1 - weight)
             g1 = (g2 @ fc2.W.array) * (hidden > 0)
             for fc, g, seen in (fc2, g2, hidden), (fc1, g1, mean):
-                self._collect(fc.W, g.T @ seen)
-                self._collect(fc.b, g.sum(0))
+                collect(gradients, fc.W, g.T @ seen)
+                collect(gradients, fc.b, g.sum(0))
             g_mean = (g1 @ fc1.W.array) * numpy.float32(1 / (h * w))
             x.give(primitives.scale(gy, weight, g_mean), True)
 
@@ -308,6 +315,31 @@ class Tape:
 
         self._steps.append((y, back))
         return y
+
+
+def collect(gradients, parameter, gradient):
+    """Add to the gradient of a parameter, which several layers may share."""
+    before = gradients.get(id(parameter))
+    gradients[id(parameter)] = gradient if before is None else before + gradient
+
+
+def check_channels(x, channels):
+    """Raises Failed where Chainer is to say that they do not fit."""
+    if x.channels != channels:
+        raise Failed(f'{x.channels} channels for {channels}')
+
+
+def goes_by_taps(link):
+    """Whether :class:`~chainer_abn.runtime.onednn.primitives.Taps` computes this convolution, and faster."""
+    c_out, c_in, *ksize = link.W.shape
+    return c_out == 1 and c_in >= 32 and ksize == [3, 3] and window(link) == primitives.Window(pad=(1, 1))
+
+
+def sum_of(a, b, relu):
+    """a + b with a ReLU that lets NaN through."""
+    if relu and (primitives.contains_nan(a) or primitives.contains_nan(b)):
+        return numpy.maximum(a + b, 0)
+    return primitives.add(a, b, relu)
 
 
 SPARE = 64                      # channels that concat rounds up to

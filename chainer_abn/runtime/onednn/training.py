@@ -47,7 +47,7 @@ class TrainingNode(chainer.FunctionNode):
     def differentiable(self, indexes, grad_outputs):
         """The gradients as a graph of Chainer's functions, by running the block with them."""
         x, *_ = self.get_retained_inputs()
-        with chainer.using_config('in_recomputing', True):
+        with chainer.using_config('in_recomputing', True), chainer.using_config('train', True):
             y = self.block.declare(Replay(self.masks), x)
         outputs = y if isinstance(y, tuple) else (y,)
         inputs = [x, *self.parameters]
@@ -71,6 +71,7 @@ class Replay(Plain):
 
 def run(block, x):
     """The block's outputs, as variables."""
-    parameters = [p for layer in block.layers() for p in layer.params()]
+    # each once, though layers may share it
+    parameters = list({id(p): p for layer in block.layers() for p in layer.params()}.values())
     y = TrainingNode(block, parameters, x.requires_grad).apply((x, *parameters))
     return y if len(y) > 1 else y[0]

@@ -88,9 +88,9 @@ class _Convolution:
         w_md = lib.query_md(descriptor, api.WEIGHTS_MD, 0)
         return reorder(self._w, w_md), Primitive(descriptor, DIFF_DST=self._y, WEIGHTS=w_md, DIFF_SRC=self._x)
 
-    def data(self, gy, w, out=None):
+    def data(self, gy, w):
         reorder, run = self._data
-        gx = empty(self._x_shape) if out is None else out
+        gx = empty(self._x_shape)
         run(gy, w if reorder is None else reorder(w), gx)
         return gx
 
@@ -151,14 +151,20 @@ def convolution(x, w, window, bias=False, post_ops=(), out=None):
         bias (bool)
         post_ops: of 'add' (another array, handed over last), 'sum' (to what ``out`` holds), 'relu'.
         out: (height, width) of the result where it is not the usual one (cover_all).
+
+    Raises:
+        Failed: there is none of such shapes.
     """
-    return _Convolution(x, w, out or window.out_size(x[2:], w[2:]), window, bias, post_ops)
+    out = out or window.out_size(x[2:], w[2:])
+    if min(out) < 1:
+        raise api.Failed('nothing comes out')
+    return _Convolution(x, w, out, window, bias, post_ops)
 
 
 class Taps:
     """Convolution 3x3, pad 1, to one map: 1x1 to nine maps, which are shifted and added.
 
-    oneDNN's own takes ten times as long for 100 channels (``benchmarks/primitives.py``).
+    oneDNN's own takes ten times as long for 100 channels (``benchmarks/onednn_choices.py``).
     """
 
     def __init__(self, x, w):

@@ -62,10 +62,11 @@ def _copy(shape, width_x, width_y):
 
 
 def widened(x, channels):
-    """A channels-last copy with ``channels`` channels, the new ones zero."""
+    """A channels-last copy with ``channels`` channels: new ones are zero, those too many left out."""
     y = empty((len(x), channels, *x.shape[2:]))
-    copy(x, y[:, :x.shape[1]])
-    y[:, x.shape[1]:] = 0
+    both = min(x.shape[1], channels)
+    copy(x[:, :both], y[:, :both])
+    y[:, both:] = 0
     return y
 
 

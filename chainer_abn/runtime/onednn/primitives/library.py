@@ -1,7 +1,6 @@
 """The library, primitives on arrays, and the descriptors that they are made of."""
 import ctypes
 import functools
-import os
 import sys
 import threading
 
@@ -24,7 +23,7 @@ def kept(function):
 
 
 def _start_anew():
-    """In a forked child, which has none of the threads that its parent's primitives count on."""
+    """Forget the primitives, which were made for another number of threads."""
     global _lock
     _lock = threading.Lock()
     for cached in _caches:
@@ -42,14 +41,17 @@ def available():
     if _library is None and _why_not is None:
         try:
             _library = api.Library()
+            threads.load_openmp()
         except (OSError, AttributeError, api.Failed) as error:
-            _why_not = str(error)
+            _library, _why_not = None, str(error)
             print(f'oneDNN is not used: {error}; on the CPU the same is computed many times slower '
                   '(pip install onednn-cpu-gomp)', file=sys.stderr)
         else:
-            threads.hand_over_to_openmp()
-            os.register_at_fork(after_in_child=_start_anew)
-    return _library is not None
+            threads.listeners.append(_start_anew)
+    if _library is None:
+        return False
+    threads.tell_openmp()       # primitives are made for a number of threads
+    return True
 
 
 def loaded():
@@ -102,6 +104,7 @@ class Primitive:
         self._set_handle, self._execute, self._stream = lib.set_handle, lib.execute, lib.stream
 
     def __call__(self, *arrays):
+        threads.tell_openmp()
         with _lock:
             for memory, array in zip(self._memories, arrays, strict=True):
                 self._set_handle(memory, address(array))
