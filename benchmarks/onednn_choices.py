@@ -3,7 +3,7 @@
     python benchmarks/onednn_choices.py [--repeat N]
 
 BLAS threads held to one, memory kept by malloc, channels padded to a multiple of 16, the 3x3 convolution
-to one map by way of nine, statistics of groups of pixels, nodes of many blocks. Medians and ratios.
+to one map by way of nine, statistics of groups of pixels. Medians and ratios.
 """
 import argparse
 import ctypes

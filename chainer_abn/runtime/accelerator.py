@@ -1,7 +1,7 @@
 """The accelerators and their switches."""
 import os
 
-from chainer_abn.runtime import flat_update, onednn, threads
+from chainer_abn.runtime import ACCELERATORS, flat_update, onednn, threads
 from chainer_abn.runtime.devices import find_gpus
 from chainer_abn.runtime.onednn import drop_ins, primitives
 
@@ -22,7 +22,7 @@ def install():
 
 def choose(choice):
     """See :func:`chainer_abn.runtime.set_accelerator`."""
-    if choice not in ('auto', 'off'):
+    if choice not in ACCELERATORS:
         raise ValueError(f'accelerator {choice!r}: use auto or off')
     chainer.global_config.use_ideep = 'auto' if choice == 'auto' else 'never'
     if choice == 'off':

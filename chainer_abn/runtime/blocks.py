@@ -112,7 +112,7 @@ PLAIN = Plain()
 def dropout_mask(shape, ratio):
     """A mask of 0 and 1 / (1 - ratio), float32 with channels-last memory, from NumPy's global state.
 
-    16 bits decide about each value: a fifth of the time of Chainer's float64 ones.
+    16 bits decide about each value: half the time of Chainer's float64 ones.
     """
     n, c, h, w = shape
     rng = numpy.random.Generator(numpy.random.SFC64(numpy.random.randint(2 ** 31, size=4)))

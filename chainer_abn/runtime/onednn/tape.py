@@ -16,8 +16,8 @@ import chainer
 class Maps:
     """Maps inside of a block and, on the way back, their gradient.
 
-    Batch normalization is several times slower where the channels are no multiple of 16, so there may
-    be more of them behind the ``channels`` that count. What is in those is finite and without effect:
+    Batch normalization is slower where the channels are no multiple of 16, so there may be more of them
+    behind the ``channels`` that count. What is in those is finite and without effect:
     factors and weights for them are zero. ``spare``: :func:`concat` may fill them.
     """
 

@@ -164,7 +164,7 @@ def convolution(x, w, window, bias=False, post_ops=(), out=None):
 class Taps:
     """Convolution 3x3, pad 1, to one map: 1x1 to nine maps, which are shifted and added.
 
-    oneDNN's own takes ten times as long for 100 channels (``benchmarks/onednn_choices.py``).
+    oneDNN's own takes twice as long for 100 channels (``benchmarks/onednn_choices.py``).
     """
 
     def __init__(self, x, w):

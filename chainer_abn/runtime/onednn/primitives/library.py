@@ -72,7 +72,7 @@ def _address_by_numpy(array):
 
 
 def _quickest_address():
-    """NumPy's way takes a microsecond, ten thousand times per step of a deep network."""
+    """NumPy's way takes a microsecond, thousands of times per step of a deep network."""
     array = numpy.empty(3)
     try:
         right = sys.implementation.name == 'cpython' and all(

@@ -11,7 +11,7 @@ from chainer_abn.runtime.onednn.primitives.library import Primitive, dense, kept
 class _BatchNormalization:
     """Batch normalization of maps of one shape, and a ReLU behind it if asked for.
 
-    oneDNN sums up the pixels of a channel one after the other in float32, which loses five digits on
+    oneDNN sums up the pixels of a channel one after the other in float32, which loses three digits on
     large maps. Where there are many, the statistics are taken of groups of pixels first (the same
     memory seen as more channels) and put together in float64.
     """
@@ -77,8 +77,8 @@ class _BatchNormalization:
         return gx, ggamma, gbeta
 
 
-# Pixels summed up one after the other, at most, and in groups: the variance of the former is off by up to
-# 5e-6. Groups cost another pass, so they are small when they are made.
+# The most pixels that are summed up one after the other, and how many once there are more: groups cost
+# another pass over the maps, however small they are.
 MOST_SUMMED, GROUP = 1 << 15, 1 << 13
 
 
