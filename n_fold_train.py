@@ -8,6 +8,7 @@ README.md tells the settings and what a run leaves in its folder.
 import argparse
 import hashlib
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -24,11 +25,14 @@ from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
 from chainer_abn.training.finetune import PARTS, start_from
-from chainer_abn.training.options import check_attention, check_image_size, known_attention, resolve
+from chainer_abn.training.options import DTYPES, check_attention, check_image_size, known_attention, resolve
 from chainer_abn.training.run_folder import RunFolder
-from chainer_abn.training.runner import first_network, train_fold
+from chainer_abn.training.runner import first_network
 from chainer_abn.training.schedule import SCHEDULES
+from chainer_abn.training.side_by_side import Task, train_side_by_side
 from chainer_abn.training.weights import CAFFE, default_caffe_file, read_network
+
+import chainer
 
 PROGRAM = 'n_fold_train.py'
 
@@ -40,14 +44,15 @@ def main():
     start, start_config = read_start(options)
     if run is None:
         resolve(options, start_config)
-    device = devices.choose_device(options.gpu, options.accelerator, options.threads)
-    store = open_store(options)
+    used = devices.choose_devices(options.gpu, options.accelerator, options.threads)
+    check_capture(options.capture, used)
+    store = open_store(options, len(used))
     folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
     check_batchsize(options.batchsize, folds.values())
     configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
     # before anything is written: whether the weights fit
     fresh = check_start(options, configs[1], start)
-    config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), device)
+    config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), used)
     if run is None:
         run = RunFolder.create(options.out, config)
     elif config['folds_digest'] != old_config['folds_digest']:
@@ -60,18 +65,27 @@ def main():
           f'{len(config["classes"])} classes, {config["device"]}; writing to {run.root}')
     if start is not None:
         print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
+    task = Task(run, store, folds, configs, options, start)
+    todo = [fold for fold in options.folds or folds if fold not in run.finished_folds()]
+    failures = []
+    go_on = f'go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
     try:
-        for fold in options.folds or folds:
-            if fold in run.finished_folds():
-                continue
-            train, validation = folds[fold]
-            print(f'\nfold {fold} of {len(folds)}: {len(train)} training and {len(validation)} validation '
-                  'images', flush=True)
-            train_fold(run, fold, store, folds[fold], configs[fold], options, device, start)
+        if len(used) > 1:
+            failures = train_side_by_side(task, todo, options.gpu)
+        else:
+            for fold in todo:
+                print(f'\n{task.heading(fold)}', flush=True)
+                task.train(fold, *used)
     except (KeyboardInterrupt, Terminated) as stop:
-        how = f'; go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
-        raise type(stop)(how) from None
-    print_summary(run)
+        raise type(stop)(f'; {go_on}') from None
+    finished = run.finished_folds()
+    if finished:
+        print_summary(run)
+    missing = [str(fold) for fold in todo if fold not in finished]
+    if missing:
+        print(f'{PROGRAM}: fold{"s" * (len(missing) > 1)} {", ".join(missing)} not finished; {go_on}',
+              file=sys.stderr)
+        return 2 if all(failure.wrong_input for failure in failures) else 1
 
 
 def read_command_line(argv):
@@ -99,6 +113,8 @@ def make_parser():
     parser = ArgumentParser(
         prog=PROGRAM, description='Train an Attention Branch Network with k-fold cross-validation.',
         epilog='Defaults that are not told here depend on the data set: see README.md.')
+    # else argparse takes the -1,-1 of --gpu for a flag
+    parser._negative_number_matcher = re.compile(r'^-\d+(,-?\d+)*$|^-\d*\.\d+$')
     data = parser.add_argument_group('data')
     data.add_argument('--dataset', help=f'a folder of class folders, or {", ".join(NAMES)}')
     data.add_argument('--data-dir', help='where the files of a named data set are (default: a cache)')
@@ -147,7 +163,11 @@ def make_parser():
     training.add_argument('--gamma', type=float, help='default 0.1')
     training.add_argument('--warmup', type=float, help='epochs of linear rise (default 0)')
     training.add_argument('--seed', type=int, help='fixes everything (default 402)')
-    devices.add_flags(training)
+    training.add_argument('--dtype', choices=DTYPES,
+                          help='mixed16: compute in float16, keep weights in float32 (default float32)')
+    training.add_argument('--capture', action='store_true', default=None,
+                          help='on a GPU, record the step once as a CUDA graph and replay it')
+    devices.add_flags(training, several=True)
     training.add_argument('--out', help='folder of the results (default result/<date-time>)')
     training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
     return parser
@@ -201,7 +221,14 @@ def check_start(options, config, start):
         raise InputError(f'--pretrained {options.pretrained}: {error}') from None
 
 
-def open_store(options):
+def check_capture(capture, used):
+    if capture and any(device.name == '@numpy' for device in used):
+        raise InputError('--capture: is for a GPU')
+    if capture and not chainer.backends.cuda.cudnn_enabled:
+        raise InputError(f'--capture: needs cuDNN ({runtime.cudnn.why_not()})')
+
+
+def open_store(options, n_processes):
     """The data set, every image of it read once; what was left out is told."""
     dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
                            options.seed)
@@ -211,7 +238,7 @@ def open_store(options):
         print(f'--skip-bad left out {len(store.bad)} of {len(dataset)} images:',
               *store.bad, sep='\n  ', file=sys.stderr)
     if options.workers is None:
-        options.workers = 0 if store.in_memory else os.cpu_count()
+        options.workers = 0 if store.in_memory else max(1, os.cpu_count() // n_processes)
     return store
 
 
@@ -232,7 +259,7 @@ def network_config(options, store, fold, train):
         kfold=options.kfold, fold=fold, seed=options.seed)
 
 
-def run_config(options, configs, folds_digest, device):
+def run_config(options, configs, folds_digest, used):
     """The content of ``config.json``; ``mean`` and ``std`` at the top are averages over the folds."""
     shared = {name: value for name, value in configs[0].items() if name not in ('fold', 'mean', 'std')}
     average = {name: [sum(channel) / len(configs) for channel in zip(*(c[name] for c in configs),
@@ -244,7 +271,7 @@ def run_config(options, configs, folds_digest, device):
         'folds_digest': folds_digest,
         'pretrained_sha256': options.pretrained and sha256(options.pretrained),
         'arguments': vars(options), 'command': shlex.join([PROGRAM, *sys.argv[1:]]),
-        'versions': runtime.versions(), 'device': devices.describe(device),
+        'versions': runtime.versions(), 'device': '; '.join(map(devices.describe, used)),
     }
 
 

@@ -11,8 +11,16 @@ from helpers import ROOT, write_class_folders
 
 from chainer_abn import runtime
 from chainer_abn.errors import run_program
+from chainer_abn.runtime.devices import find_gpus
 
 import chainer
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker('gpu'):
+        count, reason = find_gpus()
+        if not count:
+            pytest.skip(f'needs a GPU: {reason}')
 
 
 @pytest.fixture

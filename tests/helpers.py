@@ -17,3 +17,11 @@ def write_class_folders(root, n_per_class=6, classes=('ant', 'bee'), size=(40, 3
             pixels[..., label % 3] += 160
             Image.fromarray(pixels.astype('u1')).save(root / name / f'{i}.png')
     return root
+
+
+def runs(process):
+    """Whether there is a process of this number that has not ended."""
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+    except (FileNotFoundError, ProcessLookupError):
+        return False

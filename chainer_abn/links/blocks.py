@@ -1,10 +1,10 @@
 """The pieces that backbones are declared with.
 
-Shapes are (B, C, h, w), float32. Convolutions have no bias and start from N(0, 2 / (k k out));
-batch normalization has eps 1e-5 and a running average that keeps 0.9 of its past, as in the
-official networks (Chainer's own eps is 2e-5).
+Shapes are (B, C, h, w), float32 or, with float32 weights all the same, float16. Convolutions have no
+bias and start from N(0, 2 / (k k out)); batch normalization has eps 1e-5 and a running average that
+keeps 0.9 of its past, as in the official networks (Chainer's own eps is 2e-5).
 """
-from chainer_abn.runtime.blocks import Block
+from chainer_abn.runtime.blocks import Block, in_dtype_of, single
 
 import chainer
 import chainer.functions as F
@@ -93,7 +93,7 @@ class Sequence(Block, chainer.ChainList):
 
     def run_plainly(self, x):
         for link in self:
-            x = link(x)
+            x = in_dtype_of(x, link)
         return x
 
     def declare(self, ops, x):
@@ -167,5 +167,5 @@ def stage(block, in_channels, channels, n_block, stride=1):
 
 
 def global_average(x):
-    """(B, C, h, w) -> (B, C)."""
-    return F.average(x, axis=(2, 3))
+    """(B, C, h, w) -> (B, C), float32 at least."""
+    return F.average(single(x), axis=(2, 3))

@@ -2,19 +2,21 @@
 from typing import NamedTuple
 
 from chainer_abn.links.blocks import Sequence, batch_norm, conv, global_average, linear
-from chainer_abn.runtime.blocks import Block
+from chainer_abn.runtime.blocks import Block, apply_linear, cast, single
 
 import chainer
 import chainer.functions as F
+import chainer.links as L
 
 
 class Output(NamedTuple):
     """What every network returns; None where a variant has none.
 
     Attributes:
-        attention_logits: (B, K), of the attention branch.
+        attention_logits: (B, K), of the attention branch; float32 at least, as the logits are.
         logits: (B, K), of the perception branch: the prediction.
-        attention: the map M, (B, 1, h, w), in (0, 1); with ``log-sum`` from 0 up, unbounded.
+        attention: the map M, (B, 1, h, w), in (0, 1); with ``log-sum`` from 0 up, unbounded. Of the
+            dtype of the images.
     """
     attention_logits: chainer.Variable | None
     logits: chainer.Variable
@@ -66,8 +68,8 @@ class AttentionBranch(Block, chainer.Chain):
     def forward(self, g):
         scores, attention = self.run(self.stage(g))
         if self.log_sum:
-            attention = F.sum(F.log1p(attention), axis=1, keepdims=True)
-        return scores[:, :, 0, 0], attention
+            attention = cast(F.sum(F.log1p(single(attention)), axis=1, keepdims=True), g.dtype)
+        return single(F.reshape(scores, scores.shape[:2])), attention
 
     def layers(self):
         return [link for link in self.children() if link is not self.stage]
@@ -101,4 +103,6 @@ class PerceptionBranch(chainer.Chain):
             self.fc = linear(backbone.channels, n_class) if own is None else own(n_class)
 
     def forward(self, g):
-        return self.fc(self.pool(self.tail(self.stage(g))))
+        # in float32: its sums are long and its logits are what softmax magnifies
+        h = single(self.pool(self.tail(self.stage(g))))
+        return apply_linear(self.fc, h) if isinstance(self.fc, L.Linear) else self.fc(h)

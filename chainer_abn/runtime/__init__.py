@@ -2,19 +2,22 @@
 import importlib.metadata
 import platform
 
-from chainer_abn.runtime import compat, threads
+from chainer_abn.runtime import compat, cudnn, threads
 from chainer_abn.runtime.threads import set_threads
 from chainer_abn.version import __version__
 
-PACKAGES = ('chainer', 'numpy', 'pillow', 'scikit-learn', 'onednn-cpu-gomp', 'cupy-cuda12x', 'cupy-cuda13x')
+PACKAGES = ('chainer', 'numpy', 'pillow', 'scikit-learn', 'onednn-cpu-gomp', 'cupy-cuda12x', 'cupy-cuda13x',
+            'nvidia-cudnn-cu12', 'nvidia-cudnn-cu13')
 ACCELERATORS = ('auto', 'off')
 
 
 def prepare():
-    """Put every remedy in force, import chainer and let it run on oneDNN. Safe to call again."""
+    """Put every remedy in force, import chainer and let it run on oneDNN and cuDNN. Safe to call again."""
+    cudnn.install()             # before Chainer looks for it
     compat.apply()
     from chainer_abn.runtime import accelerator
     accelerator.install()
+    cudnn.install()             # the rest, in Chainer itself
 
 
 def set_accelerator(choice):

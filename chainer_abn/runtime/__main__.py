@@ -9,7 +9,7 @@ from chainer_abn.runtime import info
 def main():
     ArgumentParser(prog='chainer_abn.runtime', description='Tell what computes here.').parse_args()
     for name, value in info().items():
-        print(f'{name:16} {value}')
+        print(f'{name:18} {value}')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """The accelerators and their switches."""
 import os
 
-from chainer_abn.runtime import ACCELERATORS, flat_update, onednn, threads
+from chainer_abn.runtime import ACCELERATORS, cudnn, flat_update, onednn, threads
 from chainer_abn.runtime.devices import find_gpus
 from chainer_abn.runtime.onednn import drop_ins, primitives
 
@@ -46,4 +46,10 @@ def describe():
         cpu = f'off: {primitives.why_not()}'
     count, reason = find_gpus()
     gpus = str(count) if count else f'none: {reason}'
-    return {'cpu accelerator': cpu, 'gpus': gpus, 'blas': threads.blas()}
+    return {'cpu accelerator': cpu, 'blas': threads.blas(), 'gpus': gpus, 'cudnn': _cudnn()}
+
+
+def _cudnn():
+    if cudnn.why_not() is None:
+        return f'{cudnn.version()} ({cudnn.path()})'
+    return f"{'on' if chainer.backends.cuda.cudnn_enabled else 'off'}: {cudnn.why_not()}"

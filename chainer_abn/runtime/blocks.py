@@ -19,6 +19,10 @@ sigmoid(x)
 again. On the CPU with oneDNN a whole block is one node of the graph in training
 (:mod:`~chainer_abn.runtime.onednn.training`), and batch normalization is folded into the convolutions
 when neither training nor gradients are asked for (:mod:`~chainer_abn.runtime.onednn.inference`).
+
+The dtype of x decides what is computed in. With float16 the weights stay float32 and are cast where they
+are used, so that gradients arrive, and updates are made, in float32 (Micikevicius et al. 2018, section 3.1);
+statistics, averages over maps and linear layers are float32 throughout.
 """
 import numpy
 
@@ -26,6 +30,7 @@ from chainer_abn.runtime import onednn
 
 import chainer
 import chainer.functions as F
+import chainer.links as L
 
 
 class Block:
@@ -63,14 +68,17 @@ class Plain:
     """The operations as Chainer's functions."""
 
     def conv(self, link, x, relu=False, add=None):
-        y = link(x)
+        return self.end(in_dtype_of(x, link), relu, add)
+
+    def bn(self, link, x, relu=False, add=None):
+        return self.end(link(x), relu, add)
+
+    def end(self, y, relu, add):
         y = y if add is None else y + add
         return F.relu(y) if relu else y
 
-    bn = conv
-
     def conv_bn(self, conv, bn, x, relu=False, add=None):
-        return self.bn(bn, conv(x), relu, add)
+        return self.bn(bn, self.conv(conv, x), relu, add)
 
     def add(self, a, b, relu=False):
         return F.relu(a + b) if relu else a + b
@@ -96,17 +104,46 @@ class Plain:
         return F.average_pooling_2d(x, ksize)
 
     def average(self, x):
-        return F.average(x, axis=(2, 3), keepdims=True)
+        return cast(F.average(single(x), axis=(2, 3), keepdims=True), x.dtype)
 
     def excite(self, fc1, fc2, x):
-        weight = F.sigmoid(fc2(F.relu(fc1(F.average(x, axis=(2, 3))))))
-        return x * F.broadcast_to(weight[:, :, None, None], x.shape)
+        weight = F.sigmoid(apply_linear(fc2, F.relu(apply_linear(fc1, F.average(single(x), axis=(2, 3))))))
+        return x * F.broadcast_to(F.reshape(cast(weight, x.dtype), (*weight.shape, 1, 1)), x.shape)
 
     def sigmoid(self, x):
         return F.sigmoid(x)
 
 
 PLAIN = Plain()
+
+
+def in_dtype_of(x, link):
+    """``link(x)``; a convolution's float32 weights are cast to the dtype of x first."""
+    if not isinstance(link, L.Convolution2D) or link.W.dtype == x.dtype:
+        return link(x)
+    W, b = (p if p is None else cast(p, x.dtype) for p in (link.W, link.b))
+    return F.convolution_2d(x, W, b, link.stride, link.pad, dilate=link.dilate, groups=link.groups)
+
+
+def apply_linear(link, x):
+    """A linear layer, x (B, ...) -> (B, K), in float32 at least.
+
+    On a GPU it is a 1x1 convolution, by cuDNN: CuPy lets no cuBLAS into a captured graph.
+    """
+    x = single(chainer.as_variable(x))
+    if isinstance(x.array, numpy.ndarray):
+        return link(x)
+    y = F.convolution_2d(F.reshape(x, (len(x), -1, 1, 1)), F.reshape(link.W, (*link.W.shape, 1, 1)), link.b)
+    return F.reshape(y, y.shape[:2])
+
+
+def single(x):
+    """x in float32, where it is float16."""
+    return cast(x, 'f') if x.dtype == 'e' else x
+
+
+def cast(x, dtype):
+    return x if x.dtype == dtype else F.cast(x, dtype)
 
 
 def dropout_mask(shape, ratio):

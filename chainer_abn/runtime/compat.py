@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
+import warnings
 
 import numpy
 
@@ -158,8 +159,14 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
+def _no_nccl():
+    """cupy/_environment.py:592 warns of NCCL's absence at every import of Chainer; few programs need it."""
+    warnings.filterwarnings('ignore', r'\s*nccl library could not be loaded')
+
+
 def apply():
     """Put every remedy in force; a second call changes nothing."""
+    _no_nccl()
     _numpy_names()
     _environment_check()
     _float64_summary()

@@ -16,6 +16,10 @@ class TimedUpdater(chainer.training.StandardUpdater):
 
     After each iteration it gives way to a signal.
 
+    Args:
+        iterator, converter, device: as Chainer's updater takes them.
+        step: of the training, see :func:`chainer_abn.training.step.make_step`.
+
     Attributes:
         images (int)
         seconds (float): for them.
@@ -25,9 +29,16 @@ class TimedUpdater(chainer.training.StandardUpdater):
     images = 0
     seconds = waiting = 0.0
 
+    def __init__(self, iterator, step, converter, device):
+        super().__init__(iterator, step.optimizer, converter, device)
+        self.step = step
+
     def update(self):
         started = time.perf_counter()
         super().update()
+        if self.is_new_epoch and self.input_device.xp is not numpy:
+            # the steps are queued; what has been measured so far is how long that took
+            self.input_device.xp.cuda.Device().synchronize()
         self.seconds += time.perf_counter() - started
         self.images += self.get_iterator('main').batch_size
         interrupt.check()
@@ -37,9 +48,15 @@ class TimedUpdater(chainer.training.StandardUpdater):
         iterator, optimizer = self.get_iterator('main'), self.get_optimizer('main')
         x, t = self.converter(iterator.next(), self.input_device)
         self.waiting += time.perf_counter() - started
-        optimizer.update(optimizer.target, x, t)
+        self.step(x, t)
         if iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
+
+    def serialize(self, serializer):
+        super().serialize(serializer)
+        scale, overflowed = self.step.loss_scaling
+        self.step.loss_scaling = (float(serializer('loss_scale', scale)),
+                                  bool(serializer('overflowed', overflowed)))
 
 
 class Validation(extensions.Evaluator):

@@ -8,6 +8,8 @@ from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.training.finetune import check_parts
 from chainer_abn.training.settings import settings_of
 
+DTYPES = 'float32', 'mixed16'
+
 
 def resolve(options, start_config):
     """Fill in the defaults, in place, and refuse values that make no sense.
@@ -34,6 +36,7 @@ def resolve(options, start_config):
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
+        'dtype': 'float32', 'capture': False,
         # a shorter or longer run has its milestones at the same shares of it
         'milestones': [round(m * epoch / row.epoch) for m in row.milestones],
     }
@@ -67,7 +70,10 @@ def resolve(options, start_config):
         raise InputError('--std: must be more than 0')
     if options.folds and max(options.folds) > max(options.kfold, 1):
         raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
-    dropout_of(options.arch, options.dropout)
+    dropout = dropout_of(options.arch, options.dropout)
+    if options.capture and dropout:
+        raise InputError(f'--capture: {options.arch} has dropout {dropout}, whose random numbers a captured '
+                         'step would repeat; use --dropout 0')
     check_parts(options.freeze, options.variant)
 
 

@@ -1,5 +1,7 @@
 """What a training run leaves behind, and where."""
+import contextlib
 import datetime
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -79,6 +81,10 @@ class RunFolder:
         """Without its suffix: .png and .npy."""
         return self.root / f'matrix/{fold}-fold_heatmap'
 
+    def error(self, what):
+        """What a process left that failed at something, such as ``fold 2``."""
+        return self.root / f'log/{what.replace(" ", "-")}-error.txt'
+
     def curve(self, what, fold):
         return self.root / f'{what}{fold}.png'
 
@@ -94,13 +100,17 @@ class RunFolder:
 
     def add_summary(self, row):
         """Add a finished fold to ``summary.json``; mean and (population) deviation follow."""
-        rows = sorted([*self.summary()['folds'], row], key=lambda row: row['fold'])
-        accuracies = [row['best_accuracy'] for row in rows]
-        write_json(self.summary_file, {
-            'folds': rows,
-            'mean_accuracy': float(numpy.mean(accuracies)),
-            'std_accuracy': float(numpy.std(accuracies)),
-        })
+        with open(self.config_file) as file:
+            # other processes may be training other folds
+            with contextlib.suppress(OSError):          # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            rows = sorted([*self.summary()['folds'], row], key=lambda row: row['fold'])
+            accuracies = [row['best_accuracy'] for row in rows]
+            write_json(self.summary_file, {
+                'folds': rows,
+                'mean_accuracy': float(numpy.mean(accuracies)),
+                'std_accuracy': float(numpy.std(accuracies)),
+            })
 
 
 def write_json(path, value):

@@ -1,14 +1,15 @@
 """Folds, one after the other."""
-import random
-
 import numpy
 
 from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
 from chainer_abn.datasets.transforms import Augment, CenterCrop, normalize_of
+from chainer_abn.errors import InputError
+from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
 from chainer_abn.training.classifier import ABNClassifier
 from chainer_abn.training.finetune import start_from
+from chainer_abn.training.seeds import seed_everything
 from chainer_abn.training.trainer import make_iterator, make_trainer
 
 import chainer
@@ -47,13 +48,21 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
     if run.snapshot(fold).exists():
         state = checkpoint.read_npz(run.snapshot(fold))
         chainer.serializers.NpzDeserializer(state).load(trainer)
-    with interrupt.deferred():
-        trainer.run(show_loop_exception_msg=False)
+    try:
+        # the same bits in every run: cuDNN's quickest gradients add up in any order
+        with interrupt.deferred(), chainer.using_config('cudnn_deterministic', True):
+            trainer.run(show_loop_exception_msg=False)
+    except MemoryError:                     # NumPy's and CuPy's
+        smaller = (f'--batchsize {options.batchsize // 2}' if options.batchsize > 1
+                   else 'a smaller --image-size')
+        raise InputError(f'--batchsize {options.batchsize}: needs more memory than is free on '
+                         f'{devices.describe(device)}; try {smaller}') from None
 
     checkpoint.save(run.last_network(fold), network, config)
     row = summary_row(trainer, fold)
     run.add_summary(row)
     run.snapshot(fold).unlink(missing_ok=True)
+    run.error(f'fold {fold}').unlink(missing_ok=True)
     return row
 
 
@@ -87,12 +96,3 @@ def summary_row(trainer, fold):
         'images_per_second': round(updater.images / updater.seconds, 1) if updater.seconds else None,
         'waiting_share': round(updater.waiting / updater.seconds, 4) if updater.seconds else None,
     }
-
-
-def seed_everything(seed, fold, device):
-    """Every fold starts from random states of its own, whichever folds were run before it."""
-    words = numpy.random.SeedSequence((seed, fold)).generate_state(4)
-    numpy.random.seed(words)
-    random.seed(int(words[0]))
-    if device.xp is not numpy:
-        device.xp.random.seed(int(words[0]))

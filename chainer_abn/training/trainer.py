@@ -15,6 +15,8 @@ from chainer_abn.training.extensions import (
 )
 from chainer_abn.training.finetune import freeze
 from chainer_abn.training.schedule import Schedule
+from chainer_abn.training.seeds import SeedEpochs
+from chainer_abn.training.step import make_step
 
 import chainer
 from chainer.training import extensions
@@ -60,10 +62,13 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
         config (dict): for the network files.
     """
     train, validation = iterators
-    updater = TimedUpdater(train, make_optimizer(classifier, options), converter, device)
+    step = make_step(make_optimizer(classifier, options), device, options.dtype == 'mixed16',
+                     options.capture)
+    updater = TimedUpdater(train, step, converter, device)
     trainer = chainer.training.Trainer(updater, (options.epoch, 'epoch'), out=str(run.root))
     validation = Validation(validation, classifier, converter, device)
     trainer.extend(validation, name='validation')
+    trainer.extend(SeedEpochs(options.seed, fold, device))
     trainer.extend(extensions.observe_lr(), trigger=(1, 'epoch'))
     trainer.extend(Schedule(options.lr, options.epoch, options.schedule, options.milestones,
                             options.gamma, options.warmup))

@@ -7,7 +7,7 @@ from chainer_abn import runtime
 def test_it_tells_versions_accelerators_and_threads(python):
     told = python('-m', 'chainer_abn.runtime')
     assert told.returncode == 0
-    found = {line[:16].strip(): line[17:] for line in told.stdout.splitlines()}
+    found = {line[:18].strip(): line[19:] for line in told.stdout.splitlines()}
     assert found['numpy'] == numpy.__version__ and found['chainer'] == '7.8.1'
     assert found['cpu accelerator'].startswith(('oneDNN 3', 'off: '))
     assert found['gpus'] and found['blas'] and int(found['threads']) >= 1

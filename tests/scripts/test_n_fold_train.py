@@ -175,6 +175,27 @@ def test_a_cut_run_resumes_to_the_same_end(tiny, script, tmp_path, monkeypatch, 
     assert contents(run) == contents(tiny[0])
 
 
+@pytest.mark.parametrize('flags', [('-a', 'wrn-10-1'), ('--dtype', 'mixed16')], ids=['dropout', 'mixed16'])
+def test_what_is_drawn_and_scaled_goes_on_in_a_resumed_run(script, tmp_path, monkeypatch, flags):
+    tiny = ('--dataset', 'shapes', '--n-images', 12, '-a', 'resnet8', '-k', 2, '--folds', 1, '-e', 3, '-b', 3,
+            '-g', -1, *flags)
+    assert script('n_fold_train', *tiny, '--out', tmp_path / 'whole').status == 0
+    update, count = TimedUpdater.update, iter(range(100))
+
+    def interrupted(self):
+        if next(count) == 5:                # in the third epoch
+            raise KeyboardInterrupt
+        update(self)
+
+    monkeypatch.setattr(TimedUpdater, 'update', interrupted)
+    assert script('n_fold_train', *tiny, '--out', tmp_path / 'cut').status == 130
+    monkeypatch.setattr(TimedUpdater, 'update', update)
+    assert script('n_fold_train', '--resume', tmp_path / 'cut').status == 0
+    assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
+    net, _ = chainer_abn.load(tmp_path / 'cut/model/2-1_fold.npz')
+    assert all(param.dtype == 'f' for param in net.params())
+
+
 def test_a_run_cut_between_a_folds_last_epoch_and_its_summary(tiny, script, tmp_path, monkeypatch):
     def interrupted(self, row):
         raise KeyboardInterrupt

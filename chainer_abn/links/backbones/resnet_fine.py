@@ -6,6 +6,7 @@ with the mean subtracted.
 """
 from chainer_abn.links.backbones import Architecture, Backbone, named_stages
 from chainer_abn.links.blocks import Residual, batch_norm, conv, stage
+from chainer_abn.runtime.blocks import in_dtype_of
 
 import chainer
 import chainer.functions as F
@@ -38,7 +39,7 @@ class CaffeStem(chainer.Chain):
             self.bn = chainer_eps(batch_norm(64))
 
     def forward(self, x):
-        return F.max_pooling_2d(F.relu(self.bn(self.conv(x))), 3, 2)
+        return F.max_pooling_2d(F.relu(self.bn(in_dtype_of(x, self.conv))), 3, 2)
 
 
 def caffe_stage(in_channels, channels, n_block, stride):

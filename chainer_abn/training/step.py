@@ -1,0 +1,148 @@
+"""One step of training: forward, backward, update; as Chainer does it, queued on a GPU, or captured."""
+import contextlib
+import sys
+import warnings
+
+import numpy
+
+from chainer_abn.errors import one_line
+from chainer_abn.runtime.gpu_update import GpuUpdate, addresses_of
+
+import chainer
+
+WARM_UP = 3             # steps before one is captured: kernels are compiled, convolutions chosen
+
+
+def make_step(optimizer, device, mixed=False, capture=False):
+    """The step of an optimizer on a device.
+
+    Args:
+        optimizer: set up with a classifier: (x, t) -> loss.
+        device (chainer.backend.Device)
+        mixed (bool): scale the loss, as float16 needs.
+        capture (bool): record the step as a CUDA graph, on a GPU.
+
+    Returns:
+        a function of (x, t); its ``loss_scaling`` (scale, whether a gradient has overflowed ever) is all
+        the state that it has beside the optimizer's.
+    """
+    if device.xp is numpy:
+        return ChainerStep(optimizer, mixed)
+    return (CapturedStep if capture else GpuStep)(optimizer, mixed)
+
+
+class ChainerStep:
+    """The optimizer's own, with Chainer's dynamic loss scaling where ``mixed``."""
+
+    def __init__(self, optimizer, mixed=False):
+        self.optimizer = optimizer
+        if mixed:
+            optimizer.loss_scaling()
+            # each time that the scale was too large, which is how it is found
+            warnings.filterwarnings('ignore', 'Non finite number found in param.grad')
+
+    def __call__(self, x, t):
+        self.optimizer.update(self.optimizer.target, x, t)
+
+    @property
+    def loss_scaling(self):
+        if not self.optimizer._loss_scaling_is_dynamic:
+            return 1.0, False
+        return self.optimizer._loss_scale, self.optimizer._loss_scaling_isnan_ever
+
+    @loss_scaling.setter
+    def loss_scaling(self, value):
+        if self.optimizer._loss_scaling_is_dynamic:
+            self.optimizer._loss_scale, self.optimizer._loss_scaling_isnan_ever = value
+
+
+class GpuStep:
+    """Everything is queued on the GPU; nothing waits for it."""
+
+    def __init__(self, optimizer, mixed=False):
+        self.optimizer, self.classifier = optimizer, optimizer.target
+        self.update = GpuUpdate(optimizer, dynamic=mixed)
+
+    def __call__(self, x, t):
+        self.backward(x, t)
+        self.update()
+
+    def backward(self, x, t):
+        loss = self.classifier(x, t)
+        self.classifier.cleargrads()
+        loss.grad = self.update.scale
+        loss.backward()
+
+    @property
+    def loss_scaling(self):
+        return self.update.loss_scaling
+
+    @loss_scaling.setter
+    def loss_scaling(self, value):
+        self.update.loss_scaling = value
+
+
+class CapturedStep(GpuStep):
+    """The step is recorded once, as a CUDA graph, and launched as a whole from then on.
+
+    So Python, which takes longer than the GPU over the layers of a CIFAR network, runs through them once.
+    The first steps, and those of another batch size, are run as :class:`GpuStep` does; the numbers are the
+    same, since the kernels are.
+
+    What the graph reads and writes stays in its place: images and labels are copied into arrays of its own,
+    the learning rate and the loss scale are in the GPU's memory, and all that is made in between comes from
+    a pool of memory that nothing else uses. What the host decides anew in each step would be frozen:
+    dropout's random numbers, so a network with dropout must not be captured.
+    """
+
+    def __init__(self, optimizer, mixed=False):
+        super().__init__(optimizer, mixed)
+        cupy = self.update.cupy
+        # in order with the default stream, which validation and reports use
+        self.stream, self.pool = cupy.cuda.Stream(), cupy.cuda.MemoryPool()
+        self.graph, self.steps = None, 0
+
+    def __call__(self, x, t):
+        if self.steps == WARM_UP:
+            self.try_to_capture(x, t)
+        self.steps += 1
+        if self.graph is None or x.shape != self.x.shape:
+            with self.stream, self.update.cupy.cuda.using_allocator(self.pool.malloc):
+                super().__call__(x, t)
+            return
+        with self.stream:
+            self.x[...], self.t[...] = x, t
+            self.update.set_rates()
+            self.graph.launch()
+        self.update.count()
+        chainer.reporter.get_current_reporter().observation.update(self.observation)
+
+    def try_to_capture(self, x, t):
+        """Record the step; nothing is computed yet. Where it cannot be recorded, that is told."""
+        cupy, update = self.update.cupy, self.update
+        with self.stream, cupy.cuda.using_allocator(self.pool.malloc):
+            self.x, self.t, self.observation = x.copy(), t.copy(), {}
+            table = cupy.empty(len(update.params), 'u8')
+            self.stream.begin_capture()
+            try:
+                with chainer.reporter.report_scope(self.observation):
+                    self.backward(self.x, self.t)
+                # kept, since the graph reads them; their addresses are known only now
+                self.gradients = update.gradients()
+                update.launch(table)
+                graph = self.stream.end_capture()
+            except MemoryError:
+                raise
+            except Exception as error:      # of whatever cannot be done in a capture
+                self.end_capture()
+                print(f'--capture: the step cannot be recorded ({one_line(error)}); going on without',
+                      file=sys.stderr)
+                return
+            table.set(addresses_of(self.gradients))
+        self.graph, self.table = graph, table
+
+    def end_capture(self):
+        """Of a capture that has failed; CUDA says so once more."""
+        if self.stream.is_capturing():
+            with contextlib.suppress(self.update.cupy.cuda.runtime.CUDARuntimeError):
+                self.stream.end_capture()
