@@ -1,5 +1,5 @@
 # make demo   train on generated images and see where the network looks (minutes, no network needed)
-# make test   style and tests
+# make test   style and tests; on Linux the GPU's too, on an emulated one
 # make bench  speed and memory against a reference
 # Each makes .venv first if it is missing.
 
@@ -8,18 +8,21 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 	$(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+GPU_VENV ?= .venv-gpu
 
-.PHONY: setup demo test bench
+.PHONY: setup demo test test-gpu bench
 setup: $(VENV)/ready
 
 # Chainer's sdist builds with setuptools<81 only. pip up to 25 hands PIP_CONSTRAINT to the build,
 # later ones PIP_BUILD_CONSTRAINT; setting both is safe.
-$(VENV)/ready: setup.py
+$(VENV)/ready: EXTRAS = test
+$(GPU_VENV)/ready: EXTRAS = test,test-gpu
+$(VENV)/ready $(GPU_VENV)/ready: setup.py
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found: make PYTHON=/path/to/python"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	echo 'setuptools<81' > $(VENV)/constraints.txt
-	PIP_CONSTRAINT=$(VENV)/constraints.txt PIP_BUILD_CONSTRAINT=$(VENV)/constraints.txt \
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(RUN) -m pip install --quiet --editable '.[test]'
+	$(PYTHON) -m venv $(@D)
+	echo 'setuptools<81' > $(@D)/constraints.txt
+	PIP_CONSTRAINT=$(@D)/constraints.txt PIP_BUILD_CONSTRAINT=$(@D)/constraints.txt \
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: setup
@@ -31,6 +34,11 @@ demo: setup
 test: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest
+	$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(MAKE) test-gpu,@echo 'no emulated GPU here')
+
+# the tests that need a GPU, on an emulated one: CuPy and Chainer are real (tests/emulator)
+test-gpu: $(GPU_VENV)/ready
+	$(GPU_VENV)/bin/python -m pytest -p emulator.plugin -m 'gpu or cuda'
 
 bench: setup .venv-torch/ready
 	$(RUN) benchmarks/attend.py

@@ -17,6 +17,7 @@ setup(
     license='MIT',
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['chainer_abn', 'chainer_abn.*']),
+    package_data={'chainer_abn.functions': ['attention.cu']},
     install_requires=[
         'chainer==7.8.1',
         'numpy>=2.0',
@@ -30,6 +31,8 @@ setup(
     extras_require={
         # chainer.gradient_check imports pkg_resources (setuptools); onnx: the remedies for onnx_chainer
         'test': ['onnx', 'pytest>=8', 'ruff', 'setuptools<81'],
+        # tests of the GPU's code where there is none (tests/emulator), and both compilers of its kernels
+        'test-gpu': ['cupy-cuda13x>=14', 'nvidia-cuda-runtime', 'nvidia-cuda-nvrtc', 'nvidia-cuda-nvrtc-cu12'],
         'cuda12': ['cupy-cuda12x[ctk]>=14', 'nvidia-cudnn-cu12>=9'],
         'cuda13': ['cupy-cuda13x[ctk]>=14', 'nvidia-cudnn-cu13>=9'],
         'torch': ['torch>=2.0'],

@@ -1,7 +1,9 @@
 """The attention mechanism: how the attention map M acts on the features g (paper, section 3.3)."""
 from chainer_abn.errors import InputError
+from chainer_abn.functions import kernels
 
 import chainer
+from chainer.backends import cuda
 from chainer.utils import type_check
 
 MECHANISMS = ('residual', 'multiply', 'none')
@@ -55,6 +57,8 @@ class Attend(chainer.FunctionNode):
         self.retain_inputs((0, 1))
         if self.mechanism == 'none':
             return g,
+        if isinstance(g, cuda.ndarray):
+            return kernels.weigh(g, attention, self.mechanism == 'residual'),
         return g * weight_of(attention, self.mechanism),
 
     def backward(self, target_input_indexes, grad_outputs):
@@ -69,10 +73,12 @@ class AttendGrad(chainer.FunctionNode):
         self.mechanism = mechanism
 
     def forward(self, inputs):
-        xp = chainer.backend.get_array_module(*inputs)
         g, attention, gy = inputs
+        xp = chainer.backend.get_array_module(g)
         if self.mechanism == 'none':
             return gy, xp.zeros_like(attention)
+        if isinstance(g, cuda.ndarray):
+            return kernels.weigh_grad(g, attention, gy, self.mechanism == 'residual')
         # summed in float32 at least: float16 would lose the small terms of a wide layer
         accumulator = xp.promote_types(g.dtype, 'f')
         g_attention = xp.einsum('bchw,bchw->bhw', g, gy, dtype=accumulator)[:, None]
