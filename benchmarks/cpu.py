@@ -8,17 +8,16 @@ turns of about a second; medians and ratios are printed as each case ends and le
 import argparse
 import contextlib
 import datetime
-import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from cpu_machine import OtherLoad, gemm_rate, machine
-from cpu_report import COLUMNS, KINDS, LEGEND, cells, complaints, line, rows, write
+from cpu_report import COLUMNS, KINDS, LEGEND, cells, complaints, markdown, rows
+from report import line, write
+from worker import Ended, Worker
 
 HERE = Path(__file__).resolve().parent
 TORCH_PYTHON = HERE.parent / '.venv-torch/bin/python'
@@ -33,35 +32,6 @@ CASES = {                       # arch: (batch, side of the images in pixels)
 COMPILED = 'resnet20'           # the case of --compile
 TURN = 1                        # seconds, about; of 1 to MOST_STEPS steps
 MOST_STEPS = 10
-REST = 0.03                     # seconds before a turn: the other side's OpenMP threads spin for a while
-
-
-class Worker:
-    """A side's process: see ``cpu_worker.py``."""
-
-    def __init__(self, name, command):
-        self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()          # it ends, and ends the processes of its compiler
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-    def ask(self, do, **request):
-        time.sleep(REST)
-        try:
-            print(json.dumps({'do': do, **request}), file=self.process.stdin, flush=True)
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            raise SystemExit(f'{self.name} ended with status {self.process.wait()}') from None
 
 
 def commands(args, arch):
@@ -128,7 +98,7 @@ def main():
               'gemm_rate': 0, 'versions': {}, 'complaints': [], 'rows': [], 'cases': []}
     path = args.out / f'cpu-{now:%Y-%m-%d-%H-%M-%S}'
     print(f'{record["machine"]["processor"]}, {args.threads} threads on each side')
-    print(line(list(COLUMNS)), flush=True)
+    print(line(COLUMNS, COLUMNS), flush=True)
     for arch in args.cases:
         # the best of the run: what else the machine does can only lower it
         record['gemm_rate'] = max(record['gemm_rate'], gemm_rate(args.threads))
@@ -140,11 +110,11 @@ def main():
         record['rows'] = [row for case in record['cases'] for row in rows(case, record['gemm_rate'])]
         record['complaints'] += (found := [f'{arch}: {complaint}' for complaint in complaints(result)])
         for row in rows(result, record['gemm_rate']):
-            print(line(cells(row)), flush=True)
+            print(line(cells(row), COLUMNS), flush=True)
         for complaint in found:
             print(f'not to be trusted: {complaint}', flush=True)
         # after every case, so that an interrupted run leaves what it has
-        write(record, path)
+        write(path, record, markdown(record))
     print(LEGEND)
     print(f'float32 GEMM: {record["gemm_rate"] / 1e9:.0f} GFLOP/s; written: {path}.json and .md')
 
@@ -154,3 +124,5 @@ if __name__ == '__main__':
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Ended as error:
+        sys.exit(str(error))

@@ -2,7 +2,8 @@
 import argparse
 
 import numpy
-from cpu_worker import N_CLASS, serve
+from cpu_worker import serve
+from worker import N_CLASS
 
 import chainer_abn
 from chainer_abn import runtime

@@ -1,7 +1,8 @@
 """From what ``cpu.py`` measured to rows, lines and tables."""
-import json
-import math
 import statistics
+
+import report
+from report import quartiles, table
 
 KINDS = 'train', 'infer'
 COLUMNS = {
@@ -60,14 +61,6 @@ def spread(turns, floor):
             'share_of_floor': floor / median}
 
 
-def quartiles(values):
-    """The first and the third."""
-    if len(values) == 1:
-        return values * 2
-    first, _, third = statistics.quantiles(values, n=4, method='inclusive')
-    return [first, third]
-
-
 def cells(row):
     """Text of each of COLUMNS."""
     case = row['case']
@@ -82,30 +75,11 @@ def cells(row):
             f'{1000 * row["floor"]:.1f}', *shares]
 
 
-def line(texts):
-    """A line of the terminal's table: the first two columns flush left."""
-    widths = list(COLUMNS.values())
-    return ' '.join([text.ljust(width) for text, width in zip(texts[:2], widths[:2], strict=True)]
-                    + [text.rjust(width) for text, width in zip(texts[2:], widths[2:], strict=True)])
-
-
 def complaints(result):
     """What makes the figures of a case worthless, in words."""
-    sides = result['sides']
-    if len({side['parameters'] for side in sides.values()}) > 1:
-        yield 'the networks differ: ' + ', '.join(f'{n} {s["parameters"]:,}' for n, s in sides.items())
-    for name, side in sides.items():
-        if not math.isfinite(side['loss']):
-            yield f'the loss of {name} ended at {side["loss"]}: arithmetic on it has another speed'
+    yield from report.complaints(result['sides'])
     if (result['other_load'] or 0) > 0.05:
         yield f'other processes took {result["other_load"]:.0%} of the processor'
-
-
-def write(record, path):
-    """``path``.json with everything, ``path``.md for readers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
-    path.with_suffix('.md').write_text(markdown(record))
 
 
 def markdown(record):
@@ -120,6 +94,5 @@ def markdown(record):
     lines += [f'- {side}: ' + ', '.join(f'{name} {version}' for name, version in versions.items())
               for side, versions in record['versions'].items()]
     lines += [f'- not to be trusted: {complaint}' for complaint in record['complaints']]
-    lines += ['', '| ' + ' | '.join(COLUMNS) + ' |', '|---|---|' + '---:|' * (len(COLUMNS) - 2)]
-    lines += ['| ' + ' | '.join(cells(row)) + ' |' for row in record['rows']]
+    lines += ['', *table(COLUMNS, map(cells, record['rows']))]
     return '\n'.join([*lines, '', *(f'- {meaning}' for meaning in LEGEND.splitlines()), ''])

@@ -5,7 +5,8 @@ import platform
 import numpy
 import torch
 import torch_networks
-from cpu_worker import N_CLASS, serve
+from cpu_worker import serve
+from worker import N_CLASS
 
 
 class Torch:

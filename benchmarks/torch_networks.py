@@ -1,6 +1,7 @@
 """The networks of ``chainer_abn.build`` (variant abn, residual attention) in plain PyTorch.
 
-Layer for layer the same, so that parameter counts agree; the reference that ``cpu.py`` times.
+Layer for layer the same, so that parameter counts agree; the reference that ``cpu.py`` and
+``gpu_steps.py`` time.
 """
 import re
 
@@ -85,6 +86,10 @@ class DenseLayer(nn.Module):
         return torch.cat((x, self.body(x)), 1)
 
 
+# depth -> block, blocks per stage
+IMAGENET = {18: (basic, (2, 2, 2, 2)), 50: (bottleneck, (3, 4, 6, 3))}
+
+
 def stage(block, in_channels, channels, n_block, stride=1):
     return nn.Sequential(block(in_channels, channels, stride),
                          *(block(channels, channels, 1) for _ in range(n_block - 1)))
@@ -132,10 +137,16 @@ def cifar_resnet(n_class, depth):
                lambda stride: stage(block, c2, c3, n, stride), c3, n_class)
 
 
-def resnet18(n_class):
+def imagenet_resnet(n_class, depth):
+    block, (n1, n2, n3, n4) = IMAGENET[depth]
+    c1, c2, c3, c4 = (c if block is basic else 4 * c for c in (64, 128, 256, 512))
     return ABN([*conv_bn(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1),
-                stage(basic, 64, 64, 2), stage(basic, 64, 128, 2, 2), stage(basic, 128, 256, 2, 2)],
-               lambda stride: stage(basic, 256, 512, 2, stride), 512, n_class)
+                stage(block, 64, c1, n1), stage(block, c1, c2, n2, 2), stage(block, c2, c3, n3, 2)],
+               lambda stride: stage(block, c3, c4, n4, stride), c4, n_class)
+
+
+def resnet(n_class, depth):
+    return (imagenet_resnet if depth in IMAGENET else cifar_resnet)(n_class, depth)
 
 
 def wrn(n_class, depth, widen):
@@ -176,8 +187,7 @@ def resnext(n_class, depth, groups, width):
 
 
 FAMILIES = {
-    r'resnet18': resnet18,
-    r'resnet(\d+)': cifar_resnet,
+    r'resnet(\d+)': resnet,
     r'wrn-(\d+)-(\d+)': wrn,
     r'densenet-bc-(\d+)-(\d+)': densenet_bc,
     r'resnext-(\d+)-(\d+)x(\d+)d': resnext,
