@@ -32,7 +32,8 @@ setup(
         # chainer.gradient_check imports pkg_resources (setuptools); onnx: the remedies for onnx_chainer
         'test': ['onnx', 'pytest>=8', 'ruff', 'setuptools<81'],
         # tests of the GPU's code where there is none (tests/emulator), and both compilers of its kernels
-        'test-gpu': ['cupy-cuda13x>=14', 'nvidia-cuda-runtime', 'nvidia-cuda-nvrtc', 'nvidia-cuda-nvrtc-cu12'],
+        'test-gpu': ['cupy-cuda13x>=14', 'nvidia-cuda-runtime==13.*', 'nvidia-cuda-nvrtc==13.*',
+                     'nvidia-cuda-nvrtc-cu12'],
         'cuda12': ['cupy-cuda12x[ctk]>=14', 'nvidia-cudnn-cu12>=9'],
         'cuda13': ['cupy-cuda13x[ctk]>=14', 'nvidia-cudnn-cu13>=9'],
         'torch': ['torch>=2.0'],

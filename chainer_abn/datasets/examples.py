@@ -67,6 +67,13 @@ class Store:
         self._moments[i] = pixels.sum(0) / 255, (pixels ** 2).sum(0) / 255 ** 2
         self._pixels[i] = len(pixels)
 
+    @property
+    def shape(self):
+        """(n, H, W, 3) if all images are kept and are of one size, else None."""
+        if not self.in_memory or len({image.shape for image in self._kept}) != 1:
+            return None
+        return len(self._kept), *self._kept[0].shape
+
     def image(self, i):
         """(H, W, 3) uint8 RGB, at least ``size`` large."""
         if i < len(self._kept):
@@ -128,10 +135,14 @@ class Examples(chainer.dataset.DatasetMixin):
         Raises:
             InputError: an image cannot be read any more.
         """
-        epochs, rows = numpy.divmod(numbers, len(self))
-        indices = self.indices[rows]
+        indices, uniform = self.drawn(numbers)
         images = [self.store.image(i) for i in indices]
-        return self.transform(images, self._uniform(epochs, rows)), self.store.dataset.labels[indices]
+        return self.transform(images, uniform), self.store.dataset.labels[indices]
+
+    def drawn(self, numbers):
+        """The images of a batch, (B,) int, and their uniform numbers, (B, draws) float64 in [0, 1)."""
+        epochs, rows = numpy.divmod(numbers, len(self))
+        return self.indices[rows], self._uniform(epochs, rows)
 
     def _uniform(self, epochs, rows):
         """(B, draws) float64 in [0, 1)."""

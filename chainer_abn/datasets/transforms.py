@@ -82,53 +82,85 @@ class Augment:
             angles = self.rotate * (2 * numbers[:, 3] - 1)
             images = [numpy.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
                       for image, angle in zip(images, angles.tolist(), strict=True)]
-        places = numpy.maximum(_sizes(images) + 2 * self.pad - self.size, 0) + 1
-        # a double below 1 times a whole number is below that number, rounding included
-        out = crop(images, (numbers[:, :2] * places).astype(int) - self.pad, self.size)
-        if self.flip:
-            mirrored = numpy.flatnonzero(numbers[:, 2] < 0.5)
-            pixels = out.view('V3')[..., 0]         # moved whole, twice as fast as by channel
-            pixels[mirrored] = pixels[mirrored][:, :, ::-1]
+        corners, mirrored = self.cuts(_sizes(images), numbers)
+        out = crop(images, corners, self.size)
+        mirrored = numpy.flatnonzero(mirrored)
+        pixels = out.view('V3')[..., 0]             # moved whole, twice as fast as by channel
+        pixels[mirrored] = pixels[mirrored][:, :, ::-1]
         return out
+
+    def cuts(self, sizes, numbers):
+        """What is cut out of each image: all that is done to it where there is no rotation.
+
+        Args:
+            sizes: (B, 2) int, height and width of each image, or (2,), of all.
+            numbers: (B, 4) float64, uniform in [0, 1).
+
+        Returns:
+            (B, 2) int, top and left end of the parts in pixels, and (B,) bool, which parts are mirrored.
+        """
+        places = numpy.maximum(sizes + 2 * self.pad - self.size, 0) + 1
+        # a double below 1 times a whole number is below that number, rounding included
+        corners = (numbers[:, :2] * places).astype(int) - self.pad
+        return corners, (numbers[:, 2] < 0.5) & self.flip
 
 
 class CenterCrop:
     """Validation: the middle of each image, (B, height, width, 3) uint8."""
 
     draws = 0
+    rotate = 0
 
     def __init__(self, size):
         self.size = size
 
     def __call__(self, images, numbers=None):
-        return crop(images, (_sizes(images) - self.size) // 2, self.size)
+        corners, _ = self.cuts(_sizes(images))
+        return crop(images, corners, self.size)
+
+    def cuts(self, sizes, numbers=None):
+        """As :meth:`Augment.cuts`; for one size of all images one corner, (2,), and one False."""
+        return (sizes - self.size) // 2, False
+
+
+def images_and_labels(batch):
+    """What an iterator hands out, taken apart.
+
+    Args:
+        batch: a pair (images, labels) of arrays, or a list of pairs (image, label). An example of a list
+            that is an exception (a worker could not read it) is raised here, in the main process.
+
+    Returns:
+        images, an array (B, H, W, 3) or sequence of (H, W, 3), uint8, and labels (B,) int32.
+    """
+    if isinstance(batch, list):
+        for example in batch:
+            if isinstance(example, Exception):
+                raise example
+        batch = zip(*batch, strict=True)
+    images, labels = batch
+    return images, numpy.asarray(labels, 'i')
 
 
 class Normalize(chainer.dataset.Converter):
-    """Chainer converter: a batch of images and labels -> x (B, 3, H, W) float32, t (B,) int32.
+    """Chainer converter: a batch of images and labels -> x (B, 3, H, W), t (B,) int32.
 
-    x = (image / 255 - mean) / std, per channel; images, mean and std are in the order of red, green,
-    blue, and ``channel_order`` BGR turns the result around. A batch is a pair (images, labels) of arrays,
-    or a list of pairs (image, label). An example of a list that is an exception (a worker could not read
-    it) is raised here, in the main process.
+    x = (image / 255 - mean) / std, per channel, in float32, then rounded to ``dtype``; images, mean and std
+    are in the order of red, green, blue, and ``channel_order`` BGR turns the result around. A batch is what
+    :func:`images_and_labels` takes.
 
     On the CPU the channels of x lie together in memory, as they do in the images; what goes to a GPU is
     C-contiguous.
     """
 
-    def __init__(self, mean, std, channel_order='RGB'):
-        self.mean, self.std, self.channel_order = mean, std, channel_order
+    def __init__(self, mean, std, channel_order='RGB', dtype='f'):
+        self.mean, self.std, self.channel_order, self.dtype = mean, std, channel_order, dtype
         self.scale = numpy.array(1 / (255 * numpy.asarray(std)), 'f')
         self.shift = numpy.array(-numpy.asarray(mean) / std, 'f')
 
     def __call__(self, batch, device=None):
-        if isinstance(batch, list):
-            for example in batch:
-                if isinstance(example, Exception):
-                    raise example
-            batch = zip(*batch, strict=True)
-        images, labels = batch
-        x, t = self.images(images), numpy.asarray(labels, 'i')
+        images, t = images_and_labels(batch)
+        x = self.images(images)
         if device is None:
             return x, t
         if device.xp is not numpy:
@@ -145,9 +177,14 @@ class Normalize(chainer.dataset.Converter):
         x = x.reshape(images.shape)
         if self.channel_order == 'BGR':
             x = x[..., ::-1].copy()
-        return x.transpose(0, 3, 1, 2)
+        return x.astype(self.dtype, copy=False).transpose(0, 3, 1, 2)
+
+    def table(self):
+        """(3, 256): what each pixel value becomes in each channel of x; for kernels, to the same bits."""
+        values = numpy.arange(256, dtype='u1').reshape(1, 256, 1, 1).repeat(3, axis=3)
+        return numpy.ascontiguousarray(self.images(values)[0, ..., 0])
 
 
-def normalize_of(config):
+def normalize_of(config, dtype='f'):
     """The :class:`Normalize` that a network's config asks for."""
-    return Normalize(config['mean'], config['std'], config.get('channel_order', 'RGB'))
+    return Normalize(config['mean'], config['std'], config.get('channel_order', 'RGB'), dtype)

@@ -3,6 +3,7 @@ import numpy
 
 from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
+from chainer_abn.datasets.on_gpu import on_gpu
 from chainer_abn.datasets.transforms import Augment, CenterCrop, normalize_of
 from chainer_abn.errors import InputError
 from chainer_abn.runtime import devices
@@ -40,9 +41,11 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
     augment = Augment(options.image_size, options.pad, options.flip, options.rotate)
     train = Examples(store, split[0], augment, seed)
     validation = Examples(store, split[1], CenterCrop(options.image_size))
+    if options.workers == 0:
+        train, validation = on_gpu([train, validation], device)
     iterators = (make_iterator(train, options.batchsize, options.workers, True, seed),
                  make_iterator(validation, options.batchsize, options.workers, False))
-    converter = normalize_of(config)
+    converter = normalize_of(config, 'e' if options.dtype == 'mixed16' else 'f')
     trainer = make_trainer(
         classifier, iterators, converter, device, options, run, fold, config)
     if run.snapshot(fold).exists():

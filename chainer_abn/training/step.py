@@ -106,8 +106,13 @@ class CapturedStep(GpuStep):
         if self.steps == WARM_UP:
             self.try_to_capture(x, t)
         self.steps += 1
-        if self.graph is None or x.shape != self.x.shape:
+        if self.graph is None:
             with self.stream, self.update.cupy.cuda.using_allocator(self.pool.malloc):
+                super().__call__(x, t)
+            return
+        if x.shape != self.x.shape:
+            # not from the pool: short of memory it would give back what only the graph uses
+            with self.stream:
                 super().__call__(x, t)
             return
         with self.stream:

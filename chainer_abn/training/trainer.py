@@ -3,6 +3,7 @@ import sys
 
 import matplotlib
 
+from chainer_abn.datasets.ahead import send_ahead
 from chainer_abn.datasets.batches import BatchIterator
 from chainer_abn.datasets.examples import EpochOrder
 from chainer_abn.training.extensions import (
@@ -61,7 +62,7 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
         fold (int)
         config (dict): for the network files.
     """
-    train, validation = iterators
+    (train, validation), converter = send_ahead(iterators, converter, device)
     step = make_step(make_optimizer(classifier, options), device, options.dtype == 'mixed16',
                      options.capture)
     updater = TimedUpdater(train, step, converter, device)

@@ -2,8 +2,9 @@
 
 float32 is computed with CUDNN_DEFAULT_MATH, under which cuDNN may round the factors of products to
 TF32 (10 bits of mantissa) on GPUs of compute capability 8.0 and later; ``chainer.config.use_cudnn_tensor_core
-= 'never'`` asks for CUDNN_FMA_MATH, which does not (cuDNN API reference, cudnnMathType_t). float16 asks
-for the tensor cores with CUDNN_TENSOR_OP_MATH and sums in float32.
+= 'never'`` asks for CUDNN_FMA_MATH, which does not. The headers do not say so; PyTorch (Conv_v7.cpp, its
+allow_tf32) and ONNX Runtime (its use_tf32) choose between the two for that reason. float16 asks for the
+tensor cores with CUDNN_TENSOR_OP_MATH and sums in float32.
 """
 from ctypes import byref, c_int
 
@@ -33,8 +34,8 @@ _NOT_SUPPORTED = 3      # the thousands of the status
 _MOST_KEPT = 4096       # as of descriptors.kept
 _found = {}             # algorithms, the best first, by all that they depend on
 
-# The Winograd transform of 64 float32 maps of 64 x 56 x 56, in and out, takes 220 MiB. The block lives
-# for one call, in CuPy's pool.
+# A Winograd transform by tiles of 4 x 4 of 64 float32 maps of 64 x 56 x 56, in and out, takes 220 MiB. The
+# block lives for one call, in CuPy's pool.
 _max_workspace_size = 256 << 20
 
 
