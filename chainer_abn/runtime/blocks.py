@@ -27,6 +27,7 @@ statistics, averages over maps and linear layers are float32 throughout.
 import numpy
 
 from chainer_abn.runtime import onednn
+from chainer_abn.runtime.dropout import dropout, mask_of_maps
 
 import chainer
 import chainer.functions as F
@@ -87,14 +88,12 @@ class Plain:
         return F.concat(xs, axis=1)
 
     def dropout(self, x, ratio):
-        if not chainer.config.train or ratio == 0:
-            return x
-        if not isinstance(x.array, numpy.ndarray):
-            return F.dropout(x, ratio)
-        return F.dropout(x, ratio, mask=self.mask(x.shape, x.dtype, ratio))
+        if chainer.config.train and ratio and isinstance(x.array, numpy.ndarray):
+            return F.dropout(x, ratio, mask=self.mask(x.shape, x.dtype, ratio))
+        return dropout(x, ratio)
 
     def mask(self, shape, dtype, ratio):
-        return dropout_mask(shape, ratio).astype(dtype, copy=False)
+        return mask_of_maps(shape, ratio).astype(dtype, copy=False)
 
     def max_pool(self, x, ksize, stride, pad):
         # cover_all=False gives 56x56 at 224 px, as in the official network; the default 57x57
@@ -144,15 +143,3 @@ def single(x):
 
 def cast(x, dtype):
     return x if x.dtype == dtype else F.cast(x, dtype)
-
-
-def dropout_mask(shape, ratio):
-    """A mask of 0 and 1 / (1 - ratio), float32 with channels-last memory, from NumPy's global state.
-
-    16 bits decide about each value: half the time of Chainer's float64 ones.
-    """
-    n, c, h, w = shape
-    rng = numpy.random.Generator(numpy.random.SFC64(numpy.random.randint(2 ** 31, size=4)))
-    draws = numpy.frombuffer(rng.bytes(2 * n * c * h * w), 'u2')
-    mask = numpy.multiply(draws >= round(ratio * 65536), numpy.float32(1 / (1 - ratio)), dtype='f')
-    return mask.reshape(n, h, w, c).transpose(0, 3, 1, 2)

@@ -70,10 +70,7 @@ def resolve(options, start_config):
         raise InputError('--std: must be more than 0')
     if options.folds and max(options.folds) > max(options.kfold, 1):
         raise InputError(f'--folds {max(options.folds)}: there are {max(options.kfold, 1)} folds')
-    dropout = dropout_of(options.arch, options.dropout)
-    if options.capture and dropout:
-        raise InputError(f'--capture: {options.arch} has dropout {dropout}, whose random numbers a captured '
-                         'step would repeat; use --dropout 0')
+    dropout_of(options.arch, options.dropout)
     check_parts(options.freeze, options.variant)
 
 

@@ -3,6 +3,8 @@ import random
 
 import numpy
 
+from chainer_abn.runtime import dropout
+
 from chainer.training import extension
 
 
@@ -21,6 +23,7 @@ def seed_everything(seed, fold, device, epoch=None):
     random.seed(int(words[0]))
     if device.xp is not numpy:
         device.xp.random.seed(int(words[0]))
+        dropout.seed(int(words[1]))
 
 
 class SeedEpochs(extension.Extension):

@@ -90,9 +90,9 @@ class CapturedStep(GpuStep):
     same, since the kernels are.
 
     What the graph reads and writes stays in its place: images and labels are copied into arrays of its own,
-    the learning rate and the loss scale are in the GPU's memory, and all that is made in between comes from
-    a pool of memory that nothing else uses. What the host decides anew in each step would be frozen:
-    dropout's random numbers, so a network with dropout must not be captured.
+    the learning rate, the loss scale and the state of dropout's masks are in the GPU's memory, and all that
+    is made in between comes from a pool of memory that nothing else uses. What the host decides anew in
+    each step would be frozen; no network of this package does that.
     """
 
     def __init__(self, optimizer, mixed=False):

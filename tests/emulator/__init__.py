@@ -44,7 +44,7 @@ def start():
     library.emulator_set_folder(os.fsencode(compiler.folder))
     os.environ['CUPY_CACHE_DIR'] = str(compiler.folder / 'kernels')
     os.environ['CUPY_ACCELERATORS'] = ''  # CUB's kernels are precompiled
-    os.environ['CHAINER_ABN_CUDNN'] = str(build.cudnn())
+    os.environ.setdefault('CHAINER_ABN_CUDNN', str(build.cudnn()))
     find_no_others()
     import cupy.cuda
     paths = [getattr(module, '__file__', None) or '' for name, module in list(sys.modules.items())
@@ -66,6 +66,14 @@ def find_no_others():
 
 def is_running():
     return _library is not None
+
+
+def pass_on():
+    """Lets the Python processes that this one starts have the emulated GPU as well."""
+    children = str(build.HERE / 'children')
+    paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    if children not in paths:
+        os.environ['PYTHONPATH'] = os.pathsep.join([children, *filter(None, paths)])
 
 
 def set_memory_limit(n_bytes):

@@ -11,7 +11,7 @@ import emulator  # noqa: E402
 
 def main():
     emulator.start()
-    os.environ['EMULATED_GPU'] = '1'
+    emulator.pass_on()
     arguments = sys.argv[1:]
     if not arguments or arguments == ['-m']:
         sys.exit(__doc__)

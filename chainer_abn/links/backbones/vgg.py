@@ -10,6 +10,7 @@ import numpy
 from chainer_abn.links.backbones import Architecture, Backbone, last_stages
 from chainer_abn.links.blocks import Sequence, batch_norm, conv, linear
 from chainer_abn.runtime.blocks import Block, apply_linear
+from chainer_abn.runtime.dropout import dropout
 
 import chainer
 import chainer.functions as F
@@ -82,8 +83,8 @@ class FullyConnected(chainer.Chain):
 
     def forward(self, x):
         h = cell_averages(x, POOLED)
-        h = F.dropout(F.relu(apply_linear(self.fc6, h)), self.dropout)
-        return apply_linear(self.fc8, F.dropout(F.relu(apply_linear(self.fc7, h)), self.dropout))
+        h = dropout(F.relu(apply_linear(self.fc6, h)), self.dropout)
+        return apply_linear(self.fc8, dropout(F.relu(apply_linear(self.fc7, h)), self.dropout))
 
 
 def cell_averages(x, side):

@@ -6,7 +6,7 @@ added by the convolution that completes it.
 """
 import numpy
 
-from chainer_abn.runtime.blocks import dropout_mask
+from chainer_abn.runtime.dropout import mask_of_maps
 from chainer_abn.runtime.onednn import primitives
 from chainer_abn.runtime.onednn.api import Failed
 
@@ -243,7 +243,7 @@ class Tape:
             mask = next(self._replay)
         else:
             n, _, h, w = x.array.shape
-            mask = dropout_mask((n, x.channels, h, w), ratio)
+            mask = mask_of_maps((n, x.channels, h, w), ratio)
             self.masks.append(mask)
         if x.channels != x.array.shape[1]:
             mask = primitives.widened(mask, x.array.shape[1])
