@@ -175,15 +175,16 @@ def test_a_cut_run_resumes_to_the_same_end(tiny, script, tmp_path, monkeypatch, 
     assert contents(run) == contents(tiny[0])
 
 
-@pytest.mark.parametrize('flags', [('-a', 'wrn-10-1'), ('--dtype', 'mixed16')], ids=['dropout', 'mixed16'])
+@pytest.mark.parametrize('flags', [('-a', 'wrn-10-1'), ('--dtype', 'mixed16', '--variant', 'baseline')],
+                         ids=['dropout', 'mixed16'])
 def test_what_is_drawn_and_scaled_goes_on_in_a_resumed_run(script, tmp_path, monkeypatch, flags):
-    tiny = ('--dataset', 'shapes', '--n-images', 12, '-a', 'resnet8', '-k', 2, '--folds', 1, '-e', 3, '-b', 3,
+    tiny = ('--dataset', 'shapes', '--n-images', 12, '-a', 'resnet8', '-k', 2, '--folds', 1, '-e', 2, '-b', 3,
             '-g', -1, *flags)
     assert script('n_fold_train', *tiny, '--out', tmp_path / 'whole').status == 0
     update, count = TimedUpdater.update, iter(range(100))
 
     def interrupted(self):
-        if next(count) == 5:                # in the third epoch
+        if next(count) == 3:                # in the second epoch
             raise KeyboardInterrupt
         update(self)
 
