@@ -25,6 +25,8 @@ def send_ahead(iterators, normalize, device):
     if device.xp is numpy:
         return list(iterators), normalize
     cutter = Cutter(normalize, device)
+    # its table and the images are sent on the stream of now, and read on any
+    device.xp.cuda.get_current_stream().synchronize()
     return [(AheadOfCuts if isinstance(iterator.dataset, Cuts) else Ahead)(iterator, cutter, device)
             for iterator in iterators], _as_it_is
 

@@ -97,25 +97,41 @@ class CapturedStep(GpuStep):
 
     def __init__(self, optimizer, mixed=False):
         super().__init__(optimizer, mixed)
-        cupy = self.update.cupy
-        # in order with the default stream, which validation and reports use
-        self.stream, self.pool = cupy.cuda.Stream(), cupy.cuda.MemoryPool()
+        cuda = self.update.cupy.cuda
+        # not one in order with the default stream, which nothing may touch then while this one is captured
+        self.stream = cuda.Stream(non_blocking=True)
+        self.before, self.after = (cuda.Event(disable_timing=True) for _ in range(2))
+        # memory that a graph uses must never go back: CuPy's pool gives it back when it is short of some
+        self.kept, self.pool = [], cuda.MemoryPool(self.keep)
         self.graph, self.steps = None, 0
+
+    def keep(self, size):
+        memory = self.update.cupy.cuda.Memory(size)
+        self.kept.append(memory)
+        return self.update.cupy.cuda.MemoryPointer(memory, 0)
+
+    @contextlib.contextmanager
+    def in_order(self):
+        """On the step's stream: behind what the current one has to do, and before what it is given next."""
+        outer = self.update.cupy.cuda.get_current_stream()
+        self.before.record(outer)
+        self.stream.wait_event(self.before)
+        try:
+            with self.stream:
+                yield
+        finally:
+            self.after.record(self.stream)
+            outer.wait_event(self.after)
 
     def __call__(self, x, t):
         if self.steps == WARM_UP:
             self.try_to_capture(x, t)
         self.steps += 1
-        if self.graph is None:
-            with self.stream, self.update.cupy.cuda.using_allocator(self.pool.malloc):
-                super().__call__(x, t)
-            return
-        if x.shape != self.x.shape:
-            # not from the pool: short of memory it would give back what only the graph uses
-            with self.stream:
-                super().__call__(x, t)
-            return
-        with self.stream:
+        with self.in_order():
+            if self.graph is None or x.shape != self.x.shape:
+                with self.update.cupy.cuda.using_allocator(self.pool.malloc):
+                    super().__call__(x, t)
+                return
             self.x[...], self.t[...] = x, t
             self.update.set_rates()
             self.graph.launch()
@@ -125,29 +141,27 @@ class CapturedStep(GpuStep):
     def try_to_capture(self, x, t):
         """Record the step; nothing is computed yet. Where it cannot be recorded, that is told."""
         cupy, update = self.update.cupy, self.update
-        with self.stream, cupy.cuda.using_allocator(self.pool.malloc):
+        with self.in_order(), cupy.cuda.using_allocator(self.pool.malloc):
             self.x, self.t, self.observation = x.copy(), t.copy(), {}
             table = cupy.empty(len(update.params), 'u8')
+            reporter = chainer.reporter.get_current_reporter()
+            outside, reporter.observation = reporter.observation, self.observation
             self.stream.begin_capture()
             try:
-                with chainer.reporter.report_scope(self.observation):
-                    self.backward(self.x, self.t)
+                self.backward(self.x, self.t)
                 # kept, since the graph reads them; their addresses are known only now
                 self.gradients = update.gradients()
                 update.launch(table)
                 graph = self.stream.end_capture()
-            except MemoryError:
-                raise
-            except Exception as error:      # of whatever cannot be done in a capture
-                self.end_capture()
+            except Exception as error:      # whatever cannot be done in a capture raises what it likes
+                with contextlib.suppress(RuntimeError):
+                    self.stream.end_capture()
+                if isinstance(error, MemoryError):
+                    raise
                 print(f'--capture: the step cannot be recorded ({one_line(error)}); going on without',
                       file=sys.stderr)
                 return
+            finally:
+                reporter.observation = outside
             table.set(addresses_of(self.gradients))
         self.graph, self.table = graph, table
-
-    def end_capture(self):
-        """Of a capture that has failed; CUDA says so once more."""
-        if self.stream.is_capturing():
-            with contextlib.suppress(self.update.cupy.cuda.runtime.CUDARuntimeError):
-                self.stream.end_capture()

@@ -7,9 +7,9 @@ import contextlib
 import ctypes
 import gc
 import itertools
-import os
 import threading
 
+import emulator
 import numpy
 import pytest
 
@@ -39,7 +39,7 @@ def xp():
 @pytest.fixture
 def calls(xp):
     """-> a function that returns the calls of cuDNN since the last time, one line each."""
-    if not os.environ.get('EMULATED_GPU'):
+    if not emulator.is_running():
         pytest.skip('only the emulated library notes its calls')
     library = ctypes.CDLL(cudnn.path())
     library.fake_cudnn_log.restype = ctypes.c_char_p

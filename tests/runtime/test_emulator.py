@@ -243,7 +243,8 @@ class TestMemory:
         kept = cupy.zeros(40 << 20, 'B')
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError):
             cupy.zeros(40 << 20, 'B')
-        assert runtime.memGetInfo()[0] == 24 << 20
+        # what others kept may have been collected since
+        assert 24 << 20 <= runtime.memGetInfo()[0] < 25 << 20
         del kept
         assert cupy.zeros(40 << 20, 'B').sum() == 0
 

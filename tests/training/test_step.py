@@ -177,6 +177,28 @@ def test_a_captured_step_gives_the_same_bits(mixed):
 
 
 @pytest.mark.gpu
+def test_a_step_that_cannot_be_captured_goes_on_without(monkeypatch, capsys):
+    import cupy
+    data = batches(6)
+    plain, captured = network_step(GpuStep, False), network_step(CapturedStep, False)
+    with chainer.using_config('cudnn_deterministic', True):
+        expected = run(plain, data, False)
+        network = captured.optimizer.target.network
+        forward = type(network).forward
+
+        def looking(self, x):
+            if chainer.config.train:
+                cupy.cuda.get_current_stream().synchronize()
+            return forward(self, x)
+
+        monkeypatch.setattr(type(network), 'forward', looking)
+        assert run(captured, data, False) == expected
+    assert captured.graph is None
+    told = capsys.readouterr().err
+    assert told.startswith('--capture: the step cannot be recorded (') and told.count('\n') == 1
+
+
+@pytest.mark.gpu
 def test_a_step_on_the_gpu_is_that_of_the_cpu():
     data = batches(3)
     cpu, gpu = network_step(ChainerStep, False, '@numpy'), network_step(GpuStep, False)
