@@ -51,12 +51,13 @@ cifar() {
 all() {
     parts=() failed=0
     part 'what is there' 30 bash -c there
-    part 'tests' 170 "$python" -m pytest -m gpu -rs --durations=5 --junitxml="$out/tests.xml"
-    part 'trainings' 80 "$python" benchmarks/gpu_trainings.py --json "$out/trainings.json"
-    part 'attention kernel' 45 "$python" benchmarks/gpu_attend.py --json "$out/attend.json"
-    part 'input pipeline' 45 "$python" benchmarks/gpu_input.py --json "$out/input.json"
-    # the rest of the time: it leaves its results after every case
-    part 'training steps' "$limit" "$python" benchmarks/gpu_steps.py --out "$out"
+    part 'tests' 190 "$python" -m pytest -m gpu -rs --durations=5 --junitxml="$out/tests.xml"
+    part 'attention kernel' 40 "$python" benchmarks/gpu_attend.py --json "$out/attend.json"
+    part 'steps of resnet110' 110 "$python" benchmarks/gpu_steps.py --cases resnet110 --out "$out"
+    part 'trainings' 70 "$python" benchmarks/gpu_trainings.py --json "$out/trainings.json"
+    part 'input pipeline' 30 "$python" benchmarks/gpu_input.py --json "$out/input.json"
+    # the rest of the time
+    part 'steps of resnet50' "$limit" "$python" benchmarks/gpu_steps.py --cases resnet50 --out "$out"
     printf '\n=== all parts\n'
     printf '%s\n' "${parts[@]}" "results: $out"
     return "$failed"

@@ -134,8 +134,8 @@ def main():
               'rows': [], 'cases': []}
     path = args.out / f'gpu-steps-{now:%Y-%m-%d-%H-%M-%S}'
     print(line(COLUMNS, COLUMNS), flush=True)
-    for mixed in False, True:
-        for arch, batch, side in args.cases:
+    for arch, batch, side in args.cases:
+        for mixed in False, True:
             result = measure(args, {'arch': arch, 'batch': batch, 'image_size': side, 'mixed': mixed})
             told = [f'{title(result["case"])}: {complaint}' for complaint in complaints(result)]
             record['complaints'] += told

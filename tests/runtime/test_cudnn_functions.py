@@ -37,10 +37,10 @@ def xp():
 
 
 @pytest.fixture
-def calls(xp):
-    """-> a function that returns the calls of cuDNN since the last time, one line each."""
+def noted(xp):
+    """-> a function that returns the calls of cuDNN since the last time, one line each; None for NVIDIA's."""
     if not emulator.is_running():
-        pytest.skip('only the emulated library notes its calls')
+        return None
     library = ctypes.CDLL(cudnn.path())
     library.fake_cudnn_log.restype = ctypes.c_char_p
 
@@ -50,6 +50,13 @@ def calls(xp):
         return lines
     since()
     return since
+
+
+@pytest.fixture
+def calls(noted):
+    if noted is None:
+        pytest.skip('only the emulated library notes its calls')
+    return noted
 
 
 @pytest.fixture
@@ -286,14 +293,15 @@ def test_batch_normalization_keeps_the_order_of_memory(functions, order):
     agree(cuda.to_cpu(gx[0]), v.grad, 1e-12)
 
 
-def test_persistent_batch_normalization(xp, calls, recwarn):
+def test_persistent_batch_normalization(xp, noted, recwarn):
     x = [draw(4, 5, 6, 3), draw(5, seed=1), draw(5, seed=2)]
     with chainer.using_config('cudnn_fast_batch_normalization', True), chainer.using_config('debug', True):
         check(F.batch_normalization, *x)
-    told = [line.split()[:2] for line in calls()]
-    assert ['BatchNormalizationForwardTrainingEx', 'mode=2'] in told
-    assert ['BatchNormalizationBackwardEx', 'mode=2'] in told
-    assert told.count(['QueryRuntimeError']) == 2
+    if noted:
+        told = [line.split()[:2] for line in noted()]
+        assert ['BatchNormalizationForwardTrainingEx', 'mode=2'] in told
+        assert ['BatchNormalizationBackwardEx', 'mode=2'] in told
+        assert told.count(['QueryRuntimeError']) == 2
     assert not [w for w in recwarn if 'overflow' in str(w.message)]
 
 
@@ -348,10 +356,11 @@ def test_pooling_takes_any_memory_order(functions, order):
 @pytest.mark.parametrize('shape', [(), (7,), (3, 5), (2, 3, 4, 5, 2)], ids=str)
 @pytest.mark.parametrize('function', [F.relu, F.sigmoid, F.tanh, lambda x: F.clipped_relu(x, 0.75)],
                          ids=['relu', 'sigmoid', 'tanh', 'clipped_relu'])
-def test_activations(xp, calls, function, shape, dtype):
+def test_activations(xp, noted, function, shape, dtype):
     with chainer.using_config('use_cudnn', 'always'):
         check(function, draw(*shape), dtype=dtype)
-    assert [line.split()[0] for line in calls()] == ['ActivationForward', 'ActivationBackward']
+    if noted:
+        assert [line.split()[0] for line in noted()] == ['ActivationForward', 'ActivationBackward']
 
 
 def test_not_a_number_stays(xp):
@@ -365,9 +374,10 @@ def test_not_a_number_stays(xp):
 @pytest.mark.parametrize('shape, axis', [((4, 5), 1), ((4, 5), 0), ((2, 3, 4, 5), 1), ((2, 3, 4, 5), -1),
                                          ((2, 3, 4, 5), 2), ((6,), 0), ((3, 1), 1)])
 @pytest.mark.parametrize('function', [F.softmax, F.log_softmax])
-def test_softmax(xp, calls, function, shape, axis, dtype):
+def test_softmax(xp, noted, function, shape, axis, dtype):
     check(lambda x: function(x, axis=axis), draw(*shape) * 3, dtype=dtype)
-    assert [line.split()[0] for line in calls()] == ['SoftmaxForward', 'SoftmaxBackward']
+    if noted:
+        assert [line.split()[0] for line in noted()] == ['SoftmaxForward', 'SoftmaxBackward']
 
 
 @pytest.mark.parametrize('dtype', 'efd')
@@ -621,7 +631,7 @@ def test_threads_have_handles_of_their_own(arrays):
 
 
 def test_what_cudnn_refuses_is_an_error_with_its_name(functions, xp):
-    x, w, y = xp.ones((1, 3, 5, 5), 'f'), xp.ones((2, 3, 3, 3), 'f'), xp.ones((1, 2, 4, 4), 'f')
+    x, w, y = xp.ones((1, 3, 5, 5), 'f'), xp.ones((2, 4, 3, 3), 'f'), xp.ones((1, 2, 3, 3), 'f')
     with pytest.raises(api.Error, match=r'cudnn\w+: CUDNN_STATUS_BAD_PARAM') as refused:
         functions.convolution_forward(x, w, None, y, (0, 0), (1, 1), (1, 1), 1, auto_tune=False,
                                       tensor_core='auto')
