@@ -16,9 +16,9 @@ sigmoid(x)
 ============================================ =========================================================
 
 :data:`PLAIN` runs them with Chainer's functions, on any device, as a graph that can be differentiated
-again. On the CPU with oneDNN a whole block is one node of the graph in training
-(:mod:`~chainer_abn.runtime.onednn.training`), and batch normalization is folded into the convolutions
-when neither training nor gradients are asked for (:mod:`~chainer_abn.runtime.onednn.inference`).
+again. On the CPU with oneDNN, and on a GPU with cuDNN, a whole block is one node of the graph in training
+(:mod:`~chainer_abn.runtime.node`). On the CPU batch normalization is folded into the convolutions when
+neither training nor gradients are asked for (:mod:`~chainer_abn.runtime.onednn.inference`).
 
 The dtype of x decides what is computed in. With float16 the weights stay float32 and are cast where they
 are used, so that gradients arrive, and updates are made, in float32 (Micikevicius et al. 2018, section 3.1);
@@ -26,8 +26,8 @@ statistics, averages over maps and linear layers are float32 throughout.
 """
 import numpy
 
-from chainer_abn.runtime import onednn
-from chainer_abn.runtime.dropout import dropout, mask_of_maps
+from chainer_abn.runtime import gpu_blocks, onednn
+from chainer_abn.runtime.dropout import gpu_mask, mask_of_maps
 
 import chainer
 import chainer.functions as F
@@ -52,9 +52,9 @@ class Block:
         return self.run(x)
 
     def run(self, x):
-        """What is declared, on oneDNN where that can be."""
+        """What is declared, on oneDNN or as one node on cuDNN where that can be."""
         x = chainer.as_variable(x)
-        runner = onednn.runner(self, x)
+        runner = onednn.runner(self, x) or gpu_blocks.runner(self, x)
         try:
             return self.run_plainly(x) if runner is None else runner(self, x)
         except onednn.Failed:           # such as too few channels: Chainer says what is wrong
@@ -88,12 +88,14 @@ class Plain:
         return F.concat(xs, axis=1)
 
     def dropout(self, x, ratio):
-        if chainer.config.train and ratio and isinstance(x.array, numpy.ndarray):
-            return F.dropout(x, ratio, mask=self.mask(x.shape, x.dtype, ratio))
-        return dropout(x, ratio)
+        if not chainer.config.train or ratio == 0:
+            return x
+        return F.dropout(x, ratio, mask=self.mask(x, ratio))
 
-    def mask(self, shape, dtype, ratio):
-        return mask_of_maps(shape, ratio).astype(dtype, copy=False)
+    def mask(self, x, ratio):
+        if isinstance(x.array, numpy.ndarray):
+            return mask_of_maps(x.shape, ratio).astype(x.dtype, copy=False)
+        return gpu_mask(x.shape, x.dtype, ratio)
 
     def max_pool(self, x, ksize, stride, pad):
         # cover_all=False gives 56x56 at 224 px, as in the official network; the default 57x57

@@ -30,9 +30,14 @@ _ALGORITHMS = {
     'BackwardData': CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT,
     'BackwardFilter': CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT,
 }
+_OPERANDS = {           # how to describe what comes in and goes out
+    'Forward': (tensor, weights, tensor),
+    'BackwardData': (weights, tensor, tensor),
+    'BackwardFilter': (tensor, tensor, weights),
+}
 _NOT_SUPPORTED = 3      # the thousands of the status
 _MOST_KEPT = 4096       # as of descriptors.kept
-_found = {}             # algorithms, the best first, by all that they depend on
+_found = {}             # calls, by all that they depend on
 
 # A Winograd transform by tiles of 4 x 4 of 64 float32 maps of 64 x 56 x 56, in and out, takes 220 MiB. The
 # block lives for one call, in CuPy's pool.
@@ -67,10 +72,9 @@ def convolution_forward(x, W, b, y, pad, stride, dilation, groups, *, auto_tune,
         Error: cuDNN has no algorithm for the case, or none within the limits.
     """
     x, y, W = _channels_first(x, d_layout), _channels_first(y, d_layout), _channels_first(W, w_layout)
-    order = descriptors.common_order(y, x, W)
+    order = _order(y, x, W)
     x, W, out = arranged(x, order), arranged(W, order), arranged(y, order)
-    _convolve('Forward', order, (tensor, x), (weights, W), (tensor, out),
-              (pad, stride, dilation, groups), False, auto_tune, tensor_core)
+    _convolve('Forward', order, x, W, out, (pad, stride, dilation, groups), False, auto_tune, tensor_core)
     _add_bias(b, out, order)
     _write_back(out, y)
 
@@ -83,10 +87,10 @@ def convolution_backward_data(W, x, b, y, pad, stride, dilation, groups, *, dete
     that gives the same bits every time.
     """
     x, y, W = _channels_first(x, d_layout), _channels_first(y, d_layout), _channels_first(W, w_layout)
-    order = descriptors.common_order(y, x, W)
+    order = _order(y, x, W)
     x, W, out = arranged(x, order), arranged(W, order), arranged(y, order)
-    _convolve('BackwardData', order, (weights, W), (tensor, x), (tensor, out),
-              (pad, stride, dilation, groups), deterministic, auto_tune, tensor_core)
+    _convolve('BackwardData', order, W, x, out, (pad, stride, dilation, groups), deterministic, auto_tune,
+              tensor_core)
     _add_bias(b, out, order)
     _write_back(out, y)
 
@@ -99,11 +103,16 @@ def convolution_backward_filter(x, gy, gW, pad, stride, dilation, groups, *, det
     that gives the same bits every time.
     """
     x, gy, gW = _channels_first(x, d_layout), _channels_first(gy, d_layout), _channels_first(gW, w_layout)
-    order = descriptors.common_order(gW, x, gy)
+    order = _order(gW, x, gy)
     x, gy, out = arranged(x, order), arranged(gy, order, x.dtype), arranged(gW, order)
-    _convolve('BackwardFilter', order, (tensor, x), (tensor, gy), (weights, out),
-              (pad, stride, dilation, groups), deterministic, auto_tune, tensor_core)
+    _convolve('BackwardFilter', order, x, gy, out, (pad, stride, dilation, groups), deterministic, auto_tune,
+              tensor_core)
     _write_back(out, gW)
+
+
+def _order(out, *arrays):
+    """The order of memory to compute in; with the channels last cuDNN convolves no float64."""
+    return CUDNN_TENSOR_NCHW if out.dtype.char == 'd' else descriptors.common_order(out, *arrays)
 
 
 def _channels_first(array, layout):
@@ -125,69 +134,106 @@ def _add_bias(b, y, order):
 
 
 def _math_type(tensor_core, char):
-    if char == 'd':
-        return CUDNN_DEFAULT_MATH
     if tensor_core == 'never':
-        return CUDNN_FMA_MATH
+        # with the channels last there may be nothing but tensor cores for float16, which lose nothing there
+        return CUDNN_FMA_MATH if char == 'f' else CUDNN_DEFAULT_MATH
     return CUDNN_TENSOR_OP_MATH if char == 'e' else CUDNN_DEFAULT_MATH
 
 
 def _convolve(kind, order, first, second, out, window, deterministic, auto_tune, tensor_core):
-    """Run the best algorithm; each operand is (how to describe it, array).
+    """Run the best algorithm for these arrays."""
+    if not (first.size and second.size):
+        out.fill(0)
+        return
+    window = (*map(tuple, window[:3]), window[3])
+    char, handle = out.dtype.char, descriptors.handle()
+    key = (kind, handle.device, order, char, first.shape, second.shape, out.shape, window, deterministic,
+           auto_tune, tensor_core == 'never', _max_workspace_size)
+    call = _found.get(key)
+    if call is None:
+        call = Call(kind, order, char, (first.shape, second.shape, out.shape), window, deterministic,
+                    auto_tune, tensor_core)
+    call(handle, first.data.ptr, second.data.ptr, out.data.ptr)
+    if call.settled:
+        if len(_found) >= _MOST_KEPT:
+            _found.clear()
+        _found[key] = call
+
+
+class Call:
+    """A convolution or one of its gradients, for arrays of these shapes on one device.
 
     What does not fit into memory, or is refused in spite of the library's own list, gives way to the
     next in line, for good.
+
+    Args:
+        kind: 'Forward': (x, W) -> y; 'BackwardData': (W, gy) -> gx; 'BackwardFilter': (x, gy) -> gW.
+        shapes: of these three, as (N, C, spatial ...); their memory has all the same ``order``.
+        window: (pad, stride, dilation, groups), tuples but for the last.
+
+    Attributes:
+        settled: whether the algorithms have been found; while a stream is captured none are timed.
     """
-    if not (first[1].size and second[1].size):
-        out[1].fill(0)
-        return
-    char = out[1].dtype.char
-    first, second, out = ((describe(array.shape, array.dtype.char, order), array)
-                          for describe, array in (first, second, out))
-    math_type = _math_type(tensor_core, char)
-    described = (*map(tuple, window[:3]), window[3], char)
-    handle = descriptors.handle()
-    limit = _max_workspace_size
-    key = (kind, handle.device, order, first[1].shape, second[1].shape, out[1].shape, described, math_type,
-           deterministic, auto_tune, limit)
-    algorithms = _found.get(key)
-    if algorithms is None:
-        search = auto_tune and not cupy.cuda.get_current_stream().is_capturing()
-        algorithms = _search(kind, handle, first, second, out,
-                             descriptors.convolution(*described, math_type), deterministic, search, limit)
-        if search == auto_tune:
-            if len(_found) >= _MOST_KEPT:
-                _found.clear()
-            _found[key] = algorithms
-    while True:
-        best = algorithms[0]
-        try:
-            workspace = cupy.cuda.alloc(best.memory)
-            # of the pairs of algorithm and math type that were listed, the very pair; but FMA is a promise
-            run_with = CUDNN_FMA_MATH if math_type == CUDNN_FMA_MATH else best.mathType
-            getattr(api.library(), f'Convolution{kind}')(
-                handle, ONE[char], *_pointers(first), *_pointers(second),
-                descriptors.convolution(*described, run_with), best.algo, workspace.ptr, best.memory,
-                ZERO[char], *_pointers(out))
-            return
-        except cupy.cuda.memory.OutOfMemoryError:
-            others = [a for a in algorithms if a.memory < best.memory]
-            if not others:
-                raise
-        except api.Error as error:
-            others = algorithms[1:]
-            if error.status // 1000 != _NOT_SUPPORTED or not others:
-                raise
-        algorithms[:] = others
 
+    def __init__(self, kind, order, char, shapes, window, deterministic, auto_tune, tensor_core):
+        self._kind, self._deterministic, self._auto_tune = kind, deterministic, auto_tune
+        self._operands = [describe(shape, char, order)
+                          for describe, shape in zip(_OPERANDS[kind], shapes, strict=True)]
+        self._window, self._math_type = (*window, char), _math_type(tensor_core, char)
+        self._function = getattr(api.library(), f'Convolution{kind}')
+        self._one, self._zero = ONE[char], ZERO[char]
+        self._limit, self.settled = _max_workspace_size, False
 
-def _pointers(operand):
-    descriptor, array = operand
-    return descriptor, array.data.ptr
+    def estimate(self, handle):
+        """Take what the library thinks best.
+
+        Raises:
+            Error: it has no algorithm.
+        """
+        self._choose(handle, (None, None, None), False)
+
+    def _choose(self, handle, addresses, search):
+        self._take(_search(self._kind, handle, *zip(self._operands, addresses, strict=True),
+                           descriptors.convolution(*self._window, self._math_type), self._deterministic,
+                           search, self._limit))
+        self.settled = search == self._auto_tune
+
+    def __call__(self, handle, first, second, out):
+        """Write to the array at the address ``out``."""
+        of_first, of_second, of_out = self._operands
+        if not self.settled:
+            search = self._auto_tune and not cupy.cuda.get_current_stream().is_capturing()
+            self._choose(handle, (first, second, out), search)
+        while True:
+            best = self._algorithms[0]
+            try:
+                workspace = cupy.cuda.alloc(self._memory)
+                self._function(handle, self._one, of_first, first, of_second, second, self._described,
+                               self._algorithm, workspace.ptr, self._memory, self._zero, of_out, out)
+                return
+            except cupy.cuda.memory.OutOfMemoryError:
+                others = [a for a in self._algorithms if a.memory < best.memory]
+                if not others:
+                    raise
+            except api.Error as error:
+                others = self._algorithms[1:]
+                if error.status // 1000 != _NOT_SUPPORTED or not others:
+                    raise
+            self._take(others)
+
+    def _take(self, algorithms):
+        self._algorithms, best = algorithms, algorithms[0]
+        self._algorithm, self._memory = best.algo, best.memory
+        # of the pairs of algorithm and math type that were listed, the very pair; but FMA is a promise
+        self._described = descriptors.convolution(
+            *self._window, CUDNN_FMA_MATH if self._math_type == CUDNN_FMA_MATH else best.mathType)
 
 
 def _search(kind, handle, first, second, out, descriptor, deterministic, auto_tune, limit):
-    """The usable algorithms, the best first: by the library's estimate, or timed on these arrays."""
+    """The usable algorithms, the best first: by the library's estimate, or timed on these arrays.
+
+    Each operand is (descriptor, address).
+    """
     lib, most = api.library(), _ALGORITHMS[kind]
 
     def ask(function, *arguments, after=()):
@@ -208,8 +254,8 @@ def _search(kind, handle, first, second, out, descriptor, deterministic, auto_tu
             workspace = cupy.cuda.alloc(size)
         except cupy.cuda.memory.OutOfMemoryError:
             continue
-        return ask(getattr(lib, f'FindConvolution{kind}AlgorithmEx'), *_pointers(first), *_pointers(second),
-                   descriptor, *_pointers(out), after=(workspace.ptr, size))
+        return ask(getattr(lib, f'FindConvolution{kind}AlgorithmEx'), *first, *second, descriptor, *out,
+                   after=(workspace.ptr, size))
     return usable
 
 

@@ -59,6 +59,18 @@ class Tape:
         self._replay = iter(masks) if masks is not None else None
         self.masks = [] if masks is None else masks
 
+    def enter(self, x, needs_grad):
+        return Maps(primitives.channels_last(x), None, needs_grad)
+
+    def leave(self, maps):
+        return maps.array[:, :maps.channels]
+
+    def give(self, maps, gy):
+        maps.give(primitives.widened_as(gy, maps.array), False)
+
+    def gradient(self, maps):
+        return maps.grad
+
     def backward(self):
         while self._steps:
             y, back = self._steps.pop()         # and with the step go the maps that only it needs

@@ -1,77 +1,8 @@
 """A whole block as one node of Chainer's graph in training."""
-from chainer_abn.runtime.blocks import Plain
-from chainer_abn.runtime.onednn import primitives
-from chainer_abn.runtime.onednn.tape import Maps, Tape
-
-import chainer
-
-
-class TrainingNode(chainer.FunctionNode):
-    """A block in training: x and the block's parameters -> what it declares."""
-
-    def __init__(self, block, parameters, x_needs_grad):
-        self.block, self.parameters, self.x_needs_grad = block, parameters, x_needs_grad
-        self.tape = self.masks = None           # the masks stay for a second way back
-
-    @property
-    def label(self):
-        return type(self.block).__name__
-
-    def forward(self, inputs):
-        self.retain_inputs(tuple(range(len(inputs))))
-        self.record(inputs[0])
-        return tuple(maps.array[:, :maps.channels] for maps in self._y)
-
-    def record(self, x):
-        self.tape = Tape(self.masks)
-        self._x = Maps(primitives.channels_last(x), None, self.x_needs_grad)
-        outputs = self.block.declare(self.tape, self._x)
-        self._y = outputs if isinstance(outputs, tuple) else (outputs,)
-        self.masks = self.tape.masks
-
-    def backward(self, indexes, grad_outputs):
-        if chainer.config.enable_backprop:
-            return self.differentiable(indexes, grad_outputs)
-        x, *_ = self.get_retained_inputs()
-        if self.tape is None:           # a second time: the maps are gone
-            with chainer.using_config('in_recomputing', True):
-                self.record(x.array)
-        for maps, gy in zip(self._y, grad_outputs, strict=True):
-            if gy is not None:
-                maps.give(primitives.widened_as(gy.array, maps.array), False)
-        self.tape.backward()
-        gradients = [self._x.grad, *(self.tape.gradients.get(id(p)) for p in self.parameters)]
-        self.tape = self._x = self._y = None
-        return tuple(None if gradients[i] is None else chainer.Variable(gradients[i]) for i in indexes)
-
-    def differentiable(self, indexes, grad_outputs):
-        """The gradients as a graph of Chainer's functions, by running the block with them."""
-        x, *_ = self.get_retained_inputs()
-        with chainer.using_config('in_recomputing', True), chainer.using_config('train', True):
-            y = self.block.declare(Replay(self.masks), x)
-        outputs = y if isinstance(y, tuple) else (y,)
-        inputs = [x, *self.parameters]
-        wanted = [i for i in indexes if inputs[i].requires_grad]
-        found = chainer.grad([y for y, gy in zip(outputs, grad_outputs, strict=True) if gy is not None],
-                             [inputs[i] for i in wanted],
-                             [gy for gy in grad_outputs if gy is not None], enable_double_backprop=True)
-        found = dict(zip(wanted, found, strict=True))
-        return tuple(found.get(i) for i in indexes)
-
-
-class Replay(Plain):
-    """Chainer's functions with dropout masks that were drawn before."""
-
-    def __init__(self, masks):
-        self._masks = iter(masks)
-
-    def mask(self, shape, dtype, ratio):
-        return next(self._masks)
+from chainer_abn.runtime import node
+from chainer_abn.runtime.onednn.tape import Tape
 
 
 def run(block, x):
     """The block's outputs, as variables."""
-    # each once, though layers may share it
-    parameters = list({id(p): p for layer in block.layers() for p in layer.params()}.values())
-    y = TrainingNode(block, parameters, x.requires_grad).apply((x, *parameters))
-    return y if len(y) > 1 else y[0]
+    return node.run(Tape, block, x)
