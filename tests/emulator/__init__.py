@@ -84,3 +84,8 @@ def set_memory_limit(n_bytes):
 def set_lazy(lazy):
     """Whether streams other than the default one do their work only when something waits for it."""
     _library.emulator_set_lazy(int(lazy))
+
+
+def set_skipping(skipping):
+    """Whether work on the device is thrown away: what is left is the time that the host takes."""
+    _library.emulator_set_skipping(int(skipping))
