@@ -1,5 +1,5 @@
 # make demo   train on generated images and see where the network looks (minutes, no network needed)
-# make test   style and tests; on Linux the GPU's too, on an emulated one
+# make test   style and tests; on Linux with g++ the GPU's too, on an emulated one
 # make bench  speed and memory against a reference
 # Each makes .venv first if it is missing.
 
@@ -9,6 +9,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 GPU_VENV ?= .venv-gpu
+EMULATOR = $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(shell command -v g++))
 
 .PHONY: setup demo test test-gpu bench
 setup: $(VENV)/ready
@@ -34,7 +35,7 @@ demo: setup
 test: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest
-	$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(MAKE) test-gpu,@echo 'no emulated GPU here')
+	$(if $(EMULATOR),$(MAKE) test-gpu,@echo 'no emulated GPU here: it needs Linux on x86-64 and g++')
 
 # the tests that need a GPU, on an emulated one: CuPy and Chainer are real (tests/emulator)
 test-gpu: $(GPU_VENV)/ready
