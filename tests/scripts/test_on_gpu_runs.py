@@ -5,6 +5,7 @@ import numpy
 import pytest
 from test_n_fold_train import contents
 
+from chainer_abn.runtime import cudnn
 from chainer_abn.training.extensions import TimedUpdater
 from chainer_abn.training.step import CapturedStep
 
@@ -81,9 +82,15 @@ def test_a_batch_that_does_not_fit_is_told_with_one_to_try(script, tmp_path):
     assert result.err[0].endswith('; try --batchsize 6')
 
 
-def test_captured_steps_need_a_gpu(script, tmp_path):
+def test_captured_steps_need_a_gpu_and_cudnn(script, tmp_path, monkeypatch):
     result = script('n_fold_train', *TINY, '-g', -1, '--capture', '--out', tmp_path / 'run')
     assert result.status == 2 and result.err == ['n_fold_train.py: --capture: is for a GPU']
+    monkeypatch.setattr(chainer.backends.cuda, 'cudnn_enabled', False)
+    monkeypatch.setattr(cudnn, '_why_not', 'libcudnn.so.9: not found')
+    result = script('n_fold_train', *TINY, '--capture', '--out', tmp_path / 'run')
+    assert result.status == 2
+    assert result.err == ['without cuDNN convolutions are slower: libcudnn.so.9: not found',
+                          'n_fold_train.py: --capture: needs cuDNN (libcudnn.so.9: not found)']
     assert not (tmp_path / 'run').exists()
 
 
