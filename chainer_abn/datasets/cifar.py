@@ -3,17 +3,14 @@
 https://www.cs.toronto.edu/~kriz/cifar.html: a record is the label (CIFAR-100: coarse, then fine),
 then 32x32 bytes each of red, green and blue.
 """
-import hashlib
-import os
 import tarfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
 
+from chainer_abn.datasets.download import Remote, cache_dir
 from chainer_abn.errors import InputError
-from chainer_abn.progress import Progress
 
 SIDE = 32
 
@@ -21,26 +18,23 @@ SIDE = 32
 @dataclass(frozen=True)
 class Source:
     """Where one of the two sets is, and what is in its archive."""
-    archive: str
-    sha256: str
+    archive: Remote
     folder: str
     train: tuple
     test: tuple
     class_names: str
     label_bytes: int            # the last one is the label
 
-    @property
-    def url(self):
-        return f'https://www.cs.toronto.edu/~kriz/{self.archive}'
-
 
 SOURCES = {
     'cifar10': Source(
-        'cifar-10-binary.tar.gz', 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd',
+        Remote('https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+               'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd', 170052171),
         'cifar-10-batches-bin', tuple(f'data_batch_{i}.bin' for i in range(1, 6)),
         ('test_batch.bin',), 'batches.meta.txt', 1),
     'cifar100': Source(
-        'cifar-100-binary.tar.gz', '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec',
+        Remote('https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
+               '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec', 168513733),
         'cifar-100-binary', ('train.bin',), ('test.bin',), 'fine_label_names.txt', 2),
 }
 
@@ -99,25 +93,20 @@ class Cifar:
         return self.images[i]
 
 
-def cache_dir():
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'chainer_abn'
-
-
 def _reader(source, data_dir):
     """A function from the name of a file of the set to its bytes."""
     where = Path(data_dir) if data_dir else cache_dir()
     for folder in where / source.folder, where:
         if (folder / source.class_names).is_file():
             return lambda file: _read_file(folder / file)
-    archive = where / source.archive
-    if not archive.is_file():
-        if data_dir:
-            raise InputError(f'{where}: neither {source.archive} nor {source.folder}/ in it; '
-                             f'the archive is at {source.url}')
-        download(source.url, archive, source.sha256)
-    elif sha256(archive) != source.sha256:
-        raise InputError(f'{archive}: the SHA-256 digest is wrong; remove the file and download it '
-                         f'again from {source.url}')
+    archive = where / source.archive.name
+    if archive.is_file():
+        source.archive.check(archive)
+    elif data_dir:
+        raise InputError(f'{where}: neither {archive.name} nor {source.folder}/ in it; '
+                         f'the archive is at {source.archive.url}')
+    else:
+        source.archive.download(archive)
     return lambda file: _read_member(archive, f'{source.folder}/{file}')
 
 
@@ -131,36 +120,3 @@ def _read_file(path):
 def _read_member(archive, name):
     with tarfile.open(archive) as tar:
         return tar.extractfile(name).read()
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def download(url, path, digest):
-    """Fetch ``url`` to ``path``, with progress; the file appears there only when it is right.
-
-    Raises:
-        InputError: it cannot be had, or its SHA-256 is not ``digest``.
-    """
-    part = path.with_name(path.name + '.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=60) as response, open(part, 'wb') as file:
-            total = int(response.headers.get('Content-Length') or 0) or float('inf')
-            with Progress(f'downloading {path.name}', total, 'MB', 1e-6) as progress:
-                while block := response.read(1 << 20):
-                    file.write(block)
-                    progress.update(file.tell())
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f'{url}: cannot be downloaded ({error}); fetch it by hand and name its '
-                         'folder with --data-dir') from None
-    if sha256(part) != digest:
-        part.unlink()
-        raise InputError(f'{url}: the SHA-256 digest of the download is wrong; nothing was kept')
-    part.rename(path)

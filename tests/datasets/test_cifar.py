@@ -8,6 +8,7 @@ import numpy
 import pytest
 
 from chainer_abn.datasets import cifar, open_dataset
+from chainer_abn.datasets.download import Remote
 from chainer_abn.errors import InputError
 
 
@@ -26,6 +27,14 @@ def cifar10(tmp_path):
         (folder / f'data_batch_{i}.bin').write_bytes(records([[i], [0]], i))
     (folder / 'test_batch.bin').write_bytes(records([[9], [8]], 9))
     return folder
+
+
+def published(monkeypatch, archive):
+    """Let this be the official archive."""
+    data = archive.read_bytes()
+    remote = Remote(archive.as_uri(), hashlib.sha256(data).hexdigest(), len(data))
+    source = dataclasses.replace(cifar.SOURCES['cifar10'], archive=remote)
+    monkeypatch.setitem(cifar.SOURCES, 'cifar10', source)
 
 
 def test_cifar10_records(cifar10):
@@ -61,23 +70,21 @@ def test_archive_is_read_and_its_digest_checked(cifar10, tmp_path, monkeypatch):
     (where / 'cifar-10-binary.tar.gz').write_bytes(data.getvalue())
     with pytest.raises(InputError, match='cifar-10-binary.tar.gz: the SHA-256 digest is wrong'):
         open_dataset('cifar10', where)
-    right = hashlib.sha256(data.getvalue()).hexdigest()
-    source = dataclasses.replace(cifar.SOURCES['cifar10'], sha256=right)
-    monkeypatch.setitem(cifar.SOURCES, 'cifar10', source)
+    published(monkeypatch, where / 'cifar-10-binary.tar.gz')
     assert open_dataset('cifar10', where).labels.tolist() == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
 
 
-def test_download_keeps_only_what_has_the_right_digest(tmp_path):
-    content = tmp_path / 'content'
-    content.write_bytes(b'x' * 3000)
-    target = tmp_path / 'cache/file'
-    with pytest.raises(InputError, match='digest of the download is wrong'):
-        cifar.download(content.as_uri(), target, 'no')
-    assert list(target.parent.iterdir()) == []
-    cifar.download(content.as_uri(), target, hashlib.sha256(b'x' * 3000).hexdigest())
-    assert target.read_bytes() == b'x' * 3000
-    with pytest.raises(InputError, match='cannot be downloaded .*--data-dir'):
-        cifar.download((tmp_path / 'gone').as_uri(), tmp_path / 'other', 'no')
+def test_archive_is_downloaded_to_the_cache(cifar10, tmp_path, monkeypatch):
+    archive = tmp_path / 'published/cifar-10-binary.tar.gz'
+    archive.parent.mkdir()
+    with tarfile.open(archive, 'w:gz') as tar:
+        tar.add(cifar10, cifar10.name)
+    published(monkeypatch, archive)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    assert open_dataset('cifar10').labels.tolist() == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+    archive.unlink()
+    assert len(open_dataset('cifar10', with_split=True)) == 12
+    assert [path.name for path in (tmp_path / 'cache/chainer_abn').iterdir()] == [archive.name]
 
 
 @pytest.mark.parametrize('data, message', [
