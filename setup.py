@@ -24,6 +24,7 @@ setup(
         'matplotlib>=3.8',
         'pillow>=10.0',
         'scikit-learn>=1.4',
+        'scipy>=1.11',
         # the CPU's convolutions; there is no such wheel for other systems, which do without
         'onednn-cpu-gomp==2023.2.0; platform_system == "Linux" and platform_machine == "x86_64"',
         'threadpoolctl>=3.1',
