@@ -7,6 +7,7 @@ README.md tells the settings and what a run leaves in its folder.
 """
 import argparse
 import hashlib
+import math
 import os
 import re
 import shlex
@@ -14,10 +15,11 @@ import sys
 from pathlib import Path
 
 from chainer_abn import runtime
-from chainer_abn.datasets import NAMES, open_dataset
+from chainer_abn.datasets import NAMES, TASKS, open_dataset
 from chainer_abn.datasets.examples import Store
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
+from chainer_abn.datasets.transforms import CROPS, SMALLEST_PART
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.interrupt import Terminated
 from chainer_abn.links import ATTENTIONS, VARIANTS, build, summary
@@ -25,10 +27,18 @@ from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
 from chainer_abn.training.finetune import PARTS, start_from
-from chainer_abn.training.options import DTYPES, check_attention, check_image_size, known_attention, resolve
+from chainer_abn.training.options import (
+    DTYPES,
+    check_attention,
+    check_image_size,
+    check_multitask,
+    known_attention,
+    resolve,
+)
 from chainer_abn.training.run_folder import RunFolder
 from chainer_abn.training.runner import first_network
 from chainer_abn.training.schedule import SCHEDULES
+from chainer_abn.training.settings import RECIPES
 from chainer_abn.training.side_by_side import Task, train_side_by_side
 from chainer_abn.training.weights import CAFFE, default_caffe_file, read_network
 
@@ -62,7 +72,8 @@ def main():
         raise InputError(f'--resume {run.root}: {options.pretrained} is not the file any more '
                          'that the run was started with')
     print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
-          f'{len(config["classes"])} classes, {config["device"]}; writing to {run.root}')
+          f'{len(config["classes"])} {"tasks" if config["multitask"] else "classes"}, {config["device"]}; '
+          f'writing to {run.root}')
     if start is not None:
         print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
     task = Task(run, store, folds, configs, options, start)
@@ -118,14 +129,21 @@ def make_parser():
     data = parser.add_argument_group('data')
     data.add_argument('--dataset', help=f'a folder of class folders, or {", ".join(NAMES)}')
     data.add_argument('--data-dir', help='where the files of a named data set are (default: a cache)')
+    data.add_argument('--task', choices=TASKS, help='of compcars: what is to be told (default model)')
+    data.add_argument('--boxes', action='store_true', default=None, help='of compcars: crop to the cars')
     data.add_argument('--n-images', type=int, help='take (shapes: generate) so many images')
     data.add_argument('--skip-bad', action='store_true', default=None,
                       help='leave out images that cannot be read')
     data.add_argument('--image-size', type=size, metavar='S|HxW', help='of the network\'s input, px')
     data.add_argument('--resize', type=size, metavar='S|HxW',
                       help='size that images are made to cover before they are cropped')
+    data.add_argument('--fit', choices=('cover', 'squeeze'),
+                      help='cover --resize and keep the shape of images, or squeeze them into it')
+    data.add_argument('--crop', choices=CROPS,
+                      help='random: a part of the network\'s size; resized: of any size and shape')
     data.add_argument('--pad', type=int, help='black pixels around the image before a random crop')
     data.add_argument('--flip', action=argparse.BooleanOptionalAction, help='random mirroring')
+    data.add_argument('--turn', action=argparse.BooleanOptionalAction, help='random turns by 90 degrees')
     data.add_argument('--rotate', type=float, metavar='DEG', help='largest random angle (default 0)')
     data.add_argument('--mean', type=three, metavar='R,G,B',
                       help='of the pixels, in [0, 1] (default: measured on each training fold)')
@@ -148,6 +166,8 @@ def make_parser():
                          help='print the network, its sizes and costs, and stop')
 
     training = parser.add_argument_group('training')
+    training.add_argument('--recipe', choices=RECIPES,
+                          help='settings of the paper, or of the original port; flags go before')
     training.add_argument('--kfold', '-k', type=int,
                           help='number of folds (default 4); 0: the data set\'s own split')
     training.add_argument('--folds', type=fold_list, metavar='I,J', help='train these folds only')
@@ -178,18 +198,18 @@ def print_network(options):
     start_config = read_start(options)[1] if options.pretrained else {}
     if options.dataset is not None:
         resolve(options, start_config)
-        dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
-                               options.seed)
-        n_class = len(dataset.classes)
+        dataset = open_data(options)
+        n_class, multitask = len(dataset.classes), is_multitask(dataset)
     else:
         options.arch = options.arch or start_config.get('arch')
         if options.arch is None:
             raise InputError('--summary: --arch is missing')
         check_image_size(options.image_size)
         check_attention(options)
-        n_class = 10 if architecture(options.arch).image_size == 32 else 1000
-    attention = options.attention or known_attention(start_config)
-    net = build(options.arch, n_class, options.variant or 'abn', attention, dropout=options.dropout)
+        n_class, multitask = 10 if architecture(options.arch).image_size == 32 else 1000, False
+    attention = options.attention or known_attention(start_config) or 'residual'
+    net = build(options.arch, n_class, options.variant or 'abn', attention, dropout=options.dropout,
+                multitask=multitask)
     try:
         print(summary(net, options.image_size))
     except MemoryError:
@@ -229,17 +249,34 @@ def check_capture(capture, used):
 
 
 def open_store(options, n_processes):
-    """The data set, every image of it read once; what was left out is told."""
-    dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
-                           options.seed)
+    """The images of the data set; what was left out is told."""
+    dataset = open_data(options)
     say_ignored(dataset.ignored)
-    store = Store(dataset, options.resize, options.skip_bad)
+    size, fit = options.resize, options.fit
+    if options.crop == 'resized':           # decoded so large that no part has to be enlarged
+        size, fit = [math.ceil(side / math.sqrt(SMALLEST_PART)) for side in options.image_size], 'keep'
+    store = Store(dataset, size, options.skip_bad, fit=fit,
+                  measure=options.mean is None or options.std is None)
     if store.bad:
         print(f'--skip-bad left out {len(store.bad)} of {len(dataset)} images:',
               *store.bad, sep='\n  ', file=sys.stderr)
     if options.workers is None:
         options.workers = 0 if store.in_memory else max(1, os.cpu_count() // n_processes)
     return store
+
+
+def open_data(options):
+    """The data set; refused where the network asked for does not fit it."""
+    more = {name: getattr(options, name) for name in ('task', 'boxes') if getattr(options, name) is not None}
+    dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
+                           options.seed, **more)
+    if is_multitask(dataset):
+        check_multitask(options)
+    return dataset
+
+
+def is_multitask(dataset):
+    return getattr(dataset, 'multitask', False)
 
 
 def check_batchsize(batchsize, folds):
@@ -250,12 +287,15 @@ def check_batchsize(batchsize, folds):
 
 def network_config(options, store, fold, train):
     """What the network files of a fold carry: enough to rebuild it and to feed it."""
-    mean, std = store.mean_std(train)
+    mean, std = options.mean, options.std
+    if mean is None or std is None:
+        mean, std = (told or measured for told, measured in
+                     zip((mean, std), store.mean_std(train), strict=True))
     return checkpoint.make_config(
         arch=options.arch, variant=options.variant, attention=options.attention,
         dropout=dropout_of(options.arch, options.dropout), in_channels=3, classes=store.dataset.classes,
         image_size=options.image_size, resize=options.resize,
-        mean=options.mean or mean, std=options.std or std,
+        mean=mean, std=std, fit=options.fit, multitask=is_multitask(store.dataset),
         kfold=options.kfold, fold=fold, seed=options.seed)
 
 
@@ -285,6 +325,10 @@ def print_summary(run):
     for row in summary['folds']:
         print(f'{row["fold"]:4}  {row["best_accuracy"]:13.4f}  ({row["best_epoch"]:5})  '
               f'{row["last_accuracy"]:13.4f}')
+    if 'attribute_accuracy' in summary['folds'][0]:
+        tables = [row['attribute_accuracy'] for row in summary['folds']]
+        print(', '.join(f'{name} {sum(table[name] for table in tables) / len(tables):.4f}'
+                        for name in tables[0]))
     print(f'mean  {summary["mean_accuracy"]:13.4f} ± {summary["std_accuracy"]:.4f} '
           f'over {len(summary["folds"])} folds; everything is in {run.root}')
 

@@ -2,7 +2,8 @@
 
     python visualize.py --model result/RUN/snap/4-1_fold_model.npz photo.jpg folder/ --out maps --grid
 
-Writes <stem>_<method>.png for every image, at the image's own size, and predictions.csv.
+Writes <stem>_<method>.png for every image, at the image's own size, and predictions.csv; of a multi-task
+network <stem>_<method>-<attribute>.png.
 """
 import csv
 import itertools
@@ -16,7 +17,8 @@ from chainer_abn.datasets.folder import find_images, say_ignored
 from chainer_abn.datasets.images import read_image
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.explain import METHODS
-from chainer_abn.explain.inputs import batches, network_input, softmax, to_batch
+from chainer_abn.explain.answers import Attributes, Classes
+from chainer_abn.explain.inputs import batches, network_input, to_batch
 from chainer_abn.explain.overlay import INTERPOLATIONS, check_colormap, overlay
 from chainer_abn.explain.sheet import Sheet
 from chainer_abn.progress import Progress
@@ -29,30 +31,29 @@ PROGRAM = 'visualize.py'
 def main():
     options = read_command_line(sys.argv[1:])
     net, config = load(options.model)
+    answers = (Attributes if net.multitask else Classes)(config['classes'], options.attributes)
     for method in options.method:
         METHODS[method].check(net)
     device = choose_device(options.gpu, options.accelerator, options.threads)
     net.to_device(device)
     paths = check_readable(find_inputs(options.inputs), options.skip_bad)
     out = make_folder(options.out)
-    sheet = Sheet(['image', *options.method])
+    sheet = Sheet(['image', *answers.titles(options.method)])
     with open(out / 'predictions.csv', 'w', newline='', encoding='utf-8') as file, \
             Progress('drawing maps', len(paths), 'images') as progress:
         table = csv.writer(file)
-        table.writerow(['file', 'predicted_class', 'probability', 'top5', 'stem'])
+        table.writerow(answers.columns)
         done = 0
         for batch in batches(prepared(paths, config), lambda item: item[-1].shape, options.batchsize):
             x = device.send(to_batch([small for *_, small in batch], config))
             results = {method: METHODS[method].maps(net, x) for method in options.method}
             logits = results[options.method[0]][1]
             for i, (path, stem, image, _) in enumerate(batch):
-                probability = softmax(logits[i:i + 1])[0]
-                table.writerow([path, *prediction(probability, config['classes']), stem])
-                pictures = [draw(out / f'{stem}_{method}', image, maps[i], options)
-                            for method, (maps, _) in results.items()]
-                best = int(probability.argmax())
-                sheet.add([image, *pictures],
-                          f'{config["classes"][best]} {probability[best]:.0%} ({stem})')
+                table.writerow(answers.row(path, stem, logits[i]))
+                pictures = [draw(out / f'{stem}_{name}', image, values, options)
+                            for method, (maps, _) in results.items()
+                            for name, values in answers.maps(method, maps[i])]
+                sheet.add([image, *pictures], answers.caption(stem, logits[i]))
             done += len(batch)
             progress.update(done)
     if options.grid:
@@ -69,12 +70,14 @@ def read_command_line(argv):
     parser.add_argument('--out', required=True, help='folder of the pictures')
     parser.add_argument('--method', default='attention', metavar='A,B',
                         help=f'of {", ".join(METHODS)} (default attention)')
+    parser.add_argument('--attributes', metavar='A,B', type=lambda text: text.split(','),
+                        help='of a multi-task network, such as Smiling,Male: whose maps (default all)')
     parser.add_argument('--alpha', type=float, default=0.5,
                         help='weight of the map over the image, 0 to 1 (default 0.5)')
     parser.add_argument('--colormap', default='jet', help='of matplotlib (default jet)')
     parser.add_argument('--interpolation', choices=INTERPOLATIONS, default='bilinear')
     parser.add_argument('--npy', action='store_true', help='write the raw maps too, float32 (h, w)')
-    parser.add_argument('--grid', action='store_true', help='one sheet of image | methods')
+    parser.add_argument('--grid', action='store_true', help='one sheet of image | maps')
     parser.add_argument('--skip-bad', action='store_true', help='leave out unreadable images')
     parser.add_argument('--batchsize', '-b', type=int, default=16)
     add_flags(parser)
@@ -151,13 +154,6 @@ def prepared(paths, config):
         # the network sees what it saw in training: a JPEG file decoded at a fraction of its size
         small = read_image(path, config['resize'])
         yield path, stem, read_image(path), network_input(small, config)
-
-
-def prediction(probability, classes):
-    """Class, probability and the five best in words."""
-    order = numpy.argsort(-probability, kind='stable')[:5]
-    top = '; '.join(f'{classes[i]} {probability[i]:.4f}' for i in order)
-    return classes[order[0]], f'{probability[order[0]]:.4f}', top
 
 
 def draw(path, image, values, options):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from chainer_abn.errors import ArgumentParser, run_program
 from chainer_abn.training.run_folder import RunFolder
-from chainer_abn.training.settings import settings_of
 
 PROGRAM = 'gpu_cifar.py'
 TRAIN = Path(__file__).resolve().parent.parent / 'n_fold_train.py'
@@ -23,20 +22,9 @@ def train(variant, out, options):
     """Train one fold, or the rest of it -> exit status."""
     if RunFolder(out, KFOLD).config_file.exists():
         return run('--resume', out)
-    recipe = settings_of('cifar10')
-    flags = {
-        '--dataset': options.folder, '--arch': 'resnet110', '--variant': variant, '--kfold': KFOLD,
-        '--folds': 1, '--seed': 1, '--gpu': options.gpu, '--out': out, '--epoch': options.epoch,
-        '--batchsize': recipe.batchsize, '--lr': recipe.lr, '--weight-decay': recipe.weight_decay,
-        '--image-size': recipe.image_size, '--pad': recipe.pad, '--schedule': recipe.schedule,
-        '--milestones': listed(round(m * options.epoch / recipe.epoch) for m in recipe.milestones),
-        '--mean': listed(recipe.mean), '--std': listed(recipe.std)}
-    return run(*(word for flag in flags.items() for word in flag), '--no-positive-map',
-               *(['--capture'] if options.capture else []))
-
-
-def listed(values):
-    return ','.join(map(str, values))
+    return run('--recipe', 'paper', '--dataset', options.folder, '--arch', 'resnet110', '--variant', variant,
+               '--kfold', KFOLD, '--folds', 1, '--seed', 1, '--gpu', options.gpu, '--out', out,
+               '--epoch', options.epoch, *(['--capture'] if options.capture else []))
 
 
 def run(*words):

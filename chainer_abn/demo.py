@@ -1,4 +1,4 @@
-"""The end of ``make demo``: where the networks of a run on ``shapes`` look.
+"""The end of ``make demo``: where the networks of a run on ``shapes`` or ``faces`` look.
 
     python -m chainer_abn.demo result/RUN
 
@@ -6,13 +6,15 @@ Every image is judged by the network of the fold that it was held out of.
 """
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy
 
-from chainer_abn.datasets import open_dataset
+from chainer_abn.datasets import GENERATED, open_dataset
 from chainer_abn.datasets.folds import folds_of
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.explain import attention
+from chainer_abn.explain.answers import Attributes
 from chainer_abn.explain.inputs import network_input, to_batch
 from chainer_abn.explain.overlay import overlay
 from chainer_abn.explain.scores import centre_hit, pointing_hit
@@ -24,40 +26,80 @@ SHOWN = 24                      # held-out images per fold on the sheet
 BATCH = 100
 
 
+class Target(NamedTuple):
+    """What a map is to point at.
+
+    Attributes:
+        maximum (str): what is printed of it: the map's maximum ...
+        images (str): ... in a share of these.
+        places: (n, H, W) bool, where it is in each image of the data set.
+        there: (n,) bool, in which images it is.
+    """
+    maximum: str
+    images: str
+    places: numpy.ndarray
+    there: numpy.ndarray
+
+
 def main():
-    parser = ArgumentParser(prog='chainer_abn.demo', description='See where a run on shapes looks.')
+    parser = ArgumentParser(prog='chainer_abn.demo', description='See where a run on shapes or faces looks.')
     parser.add_argument('run', help='folder of the run')
     run, config = RunFolder.open(parser.parse_args().run)
     options = SimpleNamespace(**config['arguments'])
-    if options.dataset != 'shapes':
-        raise InputError(f'{run.root}: a run on {options.dataset}; this needs the masks of shapes')
-    shapes = open_dataset('shapes', None, options.kfold == 0, options.n_images, options.seed)
-    folds = folds_of(shapes, options.kfold, options.seed)
-    sheet = Sheet(['held-out image', 'attention'])
-    hits, centre = [], []
+    if options.dataset not in GENERATED:
+        raise InputError(f'{run.root}: a run on {options.dataset}; this needs the masks of '
+                         f'{" or ".join(GENERATED)}')
+    dataset = open_dataset(options.dataset, None, options.kfold == 0, options.n_images, options.seed)
+    folds, targets = folds_of(dataset, options.kfold, options.seed), targets_of(dataset)
+    sheet = Sheet(['held-out image', *(dataset.classes if config['multitask'] else ['attention'])])
+    hits, centre, area = ([[] for _ in targets] for _ in range(3))
     for fold in run.finished_folds():
         held_out = folds[fold - 1][1]
-        net, network_config = load(run.best_network(fold))
-        attention.check(net)
-        found = [attention.maps(net, to_batch(
-            [network_input(shapes.image(i), network_config) for i in part], network_config))
-            for part in numpy.split(held_out, range(BATCH, len(held_out), BATCH))]
-        maps, logits = (numpy.concatenate(arrays) for arrays in zip(*found, strict=True))
-        fold_hits = [pointing_hit(m, shapes.masks[i]) for m, i in zip(maps, held_out, strict=True)]
-        hits += fold_hits
-        centre += [centre_hit(shapes.masks[i]) for i in held_out]
-        print(f'fold {fold}: the map\'s maximum lies on the object in {numpy.mean(fold_hits):.1%} of '
-              f'{len(held_out)} held-out images')
+        maps, logits = look(run.best_network(fold), dataset, held_out)
+        for t, target in enumerate(targets):
+            pairs = [(m[t], target.places[i]) for m, i in zip(maps, held_out, strict=True) if target.there[i]]
+            found = [pointing_hit(m, place) for m, place in pairs]
+            print(f'fold {fold}: {target.maximum} in {numpy.mean(found):.1%} of {len(found)} {target.images}')
+            hits[t] += found
+            centre[t] += [centre_hit(place) for _, place in pairs]
+            area[t] += [place.mean() for _, place in pairs]
         for m, row, i in list(zip(maps, logits, held_out, strict=True))[:SHOWN]:
-            image = shapes.image(i)
-            guess, truth = shapes.classes[row.argmax()], shapes.classes[shapes.labels[i]]
-            sheet.add([image, overlay(image, m)],
-                      guess if guess == truth else f'{guess} (is a {truth})')
-    print(f'all folds: {numpy.mean(hits):.1%}; the middle of the image: {numpy.mean(centre):.1%}')
+            image = dataset.image(i)
+            sheet.add([image, *(overlay(image, values) for values in m)], caption(dataset, i, row))
+    for t, target in enumerate(targets):
+        print(f'all folds: {target.maximum} in {numpy.mean(hits[t]):.1%}; the middle of the image: '
+              f'{numpy.mean(centre[t]):.1%}; a place by chance: {numpy.mean(area[t]):.1%}')
     picture = Path(run.root, 'attention.png')
     sheet.draw().save(picture)
     print(f'held-out images with their attention maps: {picture}\n'
           f'the rest: {run.root} (summary.json, snap/ networks, matrix/, loss and accuracy curves)')
+
+
+def targets_of(dataset):
+    """A :class:`Target` for each map of a network."""
+    if not hasattr(dataset, 'places'):
+        return [Target('the map\'s maximum lies on the object', 'held-out images', dataset.masks,
+                       numpy.ones(len(dataset), bool))]
+    return [Target(f'the maximum of its map lies where {name} shows', 'held-out images that have it',
+                   dataset.places[:, t], dataset.labels[:, t] == 1) for t, name in enumerate(dataset.classes)]
+
+
+def look(path, dataset, indices):
+    """Maps (n, T, h, w) and logits of some images by the network of a file; T is 1 where it has one map."""
+    net, config = load(path)
+    attention.check(net)
+    found = [attention.maps(net, to_batch([network_input(dataset.image(i), config) for i in part], config))
+             for part in numpy.split(indices, range(BATCH, len(indices), BATCH))]
+    maps, logits = (numpy.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return (maps if net.multitask else maps[:, None]), logits
+
+
+def caption(dataset, i, logits):
+    """What the network takes image i for, and what it is where that is something else."""
+    if logits.ndim == 2:
+        return Attributes(dataset.classes).caption(dataset.name(i), logits)
+    guess, truth = dataset.classes[logits.argmax()], dataset.classes[dataset.labels[i]]
+    return guess if guess == truth else f'{guess} (is a {truth})'
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 
-from chainer_abn.datasets.on_gpu import Cuts, Cutter
+from chainer_abn.datasets.on_gpu import Cuts, Cutter, cuts_of
 from chainer_abn.datasets.transforms import images_and_labels
 
 from chainer.backends import cuda
@@ -65,9 +65,7 @@ class Ahead(SerialIterator):
     def pack(self, batch):
         """The arrays to send: numbers, then (B, H, W, 3) uint8 images or a sequence of them."""
         images, labels = images_and_labels(batch)
-        cuts = numpy.zeros((len(labels), 5), 'i')
-        cuts[:, 0], cuts[:, 4] = numpy.arange(len(labels)), labels
-        return cuts, images
+        return cuts_of(numpy.arange(len(labels)), 0, False, labels), images
 
     def unpack(self, cuts, images):
         """The arrays, sent -> x and t."""
@@ -81,9 +79,9 @@ class Ahead(SerialIterator):
         if isinstance(made, Exception):
             raise made
         with made as arrays:
-            batch = self.unpack(*arrays)
+            x, t = self.unpack(*arrays)
         self._pending = self._thread.submit(self._make)
-        return batch
+        return x, t.reshape(len(t), *self.dataset.store.dataset.labels.shape[1:])
 
     next = __next__
 

@@ -6,7 +6,7 @@ depend on worker processes or the size of a batch, and a resumed run needs nothi
 import numpy
 
 from chainer_abn.datasets.subset import Subset
-from chainer_abn.datasets.transforms import resize_to_cover
+from chainer_abn.datasets.transforms import FITS
 from chainer_abn.errors import InputError
 from chainer_abn.progress import Progress
 
@@ -19,13 +19,17 @@ class Store:
     """The images of a data set, each resized so that it covers ``size``.
 
     Making one reads every image once: to find those that cannot be read before anything else is
-    done, to sum up their pixels, and to keep them all if they fit in ``memory``.
+    done, to sum up their pixels, and to keep them all if they fit in ``memory``. Where nothing of that is
+    wanted or can be (millions of images, whose mean is known) they are read when they are needed only.
 
     Args:
         dataset: with ``labels``, ``image(i, cover)`` and ``name(i)``.
         size: (height, width) to cover, in pixels.
         skip_bad (bool): go on when an image cannot be read; else the first one is an error.
         memory (int): bytes of decoded images to keep.
+        fit (str): of ``FITS``: ``cover`` keeps the image's shape, ``squeeze`` makes it ``size`` exactly,
+            ``keep`` leaves it as it is.
+        measure (bool): whether :meth:`mean_std` is needed.
 
     Attributes:
         dataset: without the images that cannot be read; indices are into this one.
@@ -33,11 +37,16 @@ class Store:
         in_memory (bool): whether all images are kept.
     """
 
-    def __init__(self, dataset, size, skip_bad=False, memory=MEMORY):
-        self.dataset, self.size, self.bad = dataset, size, []
+    def __init__(self, dataset, size, skip_bad=False, memory=MEMORY, fit='cover', measure=True):
+        self.dataset, self.size, self.fit, self.bad = dataset, size, FITS[fit], []
+        self._kept, self.in_memory = [], False
+        if measure or skip_bad or len(dataset) * size[0] * size[1] * 3 <= memory:
+            self._read_all(skip_bad, memory)
+
+    def _read_all(self, skip_bad, memory):
+        dataset = self.dataset
         self._moments = numpy.zeros((len(dataset), 2, 3))    # sums of x and x^2, x = pixel / 255
         self._pixels = numpy.zeros(len(dataset))
-        self._kept = []
         good = []
         self.in_memory, used = True, 0
         with Progress('reading images', len(dataset), 'images') as progress:
@@ -75,13 +84,13 @@ class Store:
         return len(self._kept), *self._kept[0].shape
 
     def image(self, i):
-        """(H, W, 3) uint8 RGB, at least ``size`` large."""
+        """(H, W, 3) uint8 RGB; at least ``size`` large, unless kept as it is."""
         if i < len(self._kept):
             return self._kept[i]
         return self._read(i)
 
     def _read(self, i):
-        return resize_to_cover(self.dataset.image(i, self.size), self.size)
+        return self.fit(self.dataset.image(i, self.size), self.size)
 
     def mean_std(self, indices):
         """Mean and standard deviation per channel over the pixels of some images, in [0, 1].
@@ -130,7 +139,7 @@ class Examples(chainer.dataset.DatasetMixin):
             numbers: (B,) int array, of the examples.
 
         Returns:
-            images (B, height, width, 3) uint8 RGB and labels (B,) int32.
+            images (B, height, width, 3) uint8 RGB and labels (B,) int32, of several tasks (B, T).
 
         Raises:
             InputError: an image cannot be read any more.

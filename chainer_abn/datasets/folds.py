@@ -2,7 +2,7 @@
 import hashlib
 
 import numpy
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from chainer_abn.errors import InputError
 
@@ -22,10 +22,10 @@ def folds_of(dataset, k, seed):
 
 
 def k_folds(labels, classes, k, seed):
-    """Stratified folds, shuffled by ``seed``.
+    """Folds, shuffled by ``seed``; stratified, but for labels of several tasks.
 
     Args:
-        labels: (n,) int.
+        labels: (n,) int, or of several tasks (n, T).
         classes (sequence of str): their names, for messages.
         k (int): number of folds, at least 2.
         seed (int)
@@ -37,6 +37,10 @@ def k_folds(labels, classes, k, seed):
     Raises:
         InputError: a class has fewer images than there are folds.
     """
+    if labels.ndim == 2:
+        if len(labels) < k:
+            raise InputError(f'{len(labels)} images are fewer than the {k} folds of --kfold')
+        return list(KFold(k, shuffle=True, random_state=seed).split(labels))
     counts = numpy.bincount(labels, minlength=len(classes))
     rarest = int(counts.argmin())
     if counts[rarest] < k:
@@ -47,7 +51,9 @@ def k_folds(labels, classes, k, seed):
 
 
 def stratified_subset(labels, n, seed):
-    """Sorted indices of ``n`` of the images, the classes in their shares."""
+    """Sorted indices of ``n`` of the images, the classes in their shares; (n, T) labels: any."""
+    if labels.ndim == 2:
+        return numpy.sort(numpy.random.default_rng(seed).permutation(len(labels))[:n])
     n_class = len(numpy.unique(labels))
     if n < n_class:
         raise InputError(f'--n-images {n}: fewer than the {n_class} classes')

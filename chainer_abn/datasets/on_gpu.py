@@ -1,7 +1,7 @@
 """Images that lie on a GPU, and the kernel that makes batches of them.
 
-A *cut* says what becomes of an image: five int32 numbers, which are the image's row in an array of images,
-top and left end of the part that is taken, whether it is mirrored, and the label.
+A *cut* says what becomes of an image: int32 numbers, which are the image's row in an array of images, top and
+left end of the part that is taken, whether it is mirrored, and the label, or those of several tasks.
 """
 import numpy
 
@@ -10,6 +10,7 @@ from chainer.backends import cuda
 
 MEMORY = 2 << 30
 _CHUNK = 1024               # images that are sent at a time
+LABEL = 4                   # where the labels begin in a cut
 
 
 class Cutter:
@@ -32,15 +33,15 @@ class Cutter:
 
         Args:
             images: (N, H, W, 3) uint8 RGB, C-contiguous.
-            cuts: (B, 5) int32. What lies outside of an image is black.
+            cuts: (B, 4 + T) int32. What lies outside of an image is black.
             size: (height, width) of the parts in pixels.
 
         Returns:
-            x (B, 3, height, width), C-contiguous, and t (B,) int32, new arrays on the device.
+            x (B, 3, height, width), C-contiguous, and t (B, T) int32, new arrays on the device.
         """
-        n = len(cuts)
-        x, t = cuda.cupy.empty((n, 3, *size), self.table.dtype), cuda.cupy.empty(n, 'i')
-        _kernel()(images, cuts, self.table, *images.shape[1:3], *size, self.bgr, x, t,
+        n, width = cuts.shape
+        x, t = cuda.cupy.empty((n, 3, *size), self.table.dtype), cuda.cupy.empty((n, width - LABEL), 'i')
+        _kernel()(images, cuts, width, self.table, *images.shape[1:3], *size, self.bgr, x, t,
                   size=n * size[0] * size[1])
         return x, t
 
@@ -48,26 +49,27 @@ class Cutter:
 def _kernel():
     # one thread per pixel: neighbours write neighbours, in each of the three channels
     return cuda.elementwise(
-        'raw uint8 images, raw int32 cuts, raw T table, int32 H, int32 W, int32 h, int32 w, bool bgr',
+        'raw uint8 images, raw int32 cuts, int32 n, raw T table, int32 H, int32 W, int32 h, int32 w, '
+        'bool bgr',
         'raw T x, raw int32 t',
         '''
         const int at = i, area = h * w, b = at / area, pixel = at % area, column = pixel % w;
-        const int source_y = cuts[5 * b + 1] + pixel / w;
-        const int source_x = cuts[5 * b + 2] + (cuts[5 * b + 3] ? w - 1 - column : column);
+        const int source_y = cuts[n * b + 1] + pixel / w;
+        const int source_x = cuts[n * b + 2] + (cuts[n * b + 3] ? w - 1 - column : column);
         const bool inside = 0 <= source_y && source_y < H && 0 <= source_x && source_x < W;
-        const ptrdiff_t source = 3 * (((ptrdiff_t)cuts[5 * b] * H + source_y) * W + source_x);
+        const ptrdiff_t source = 3 * (((ptrdiff_t)cuts[n * b] * H + source_y) * W + source_x);
         for (int c = 0; c < 3; ++c) {
             const int value = inside ? images[source + (bgr ? 2 - c : c)] : 0;
             x[((ptrdiff_t)b * 3 + c) * area + pixel] = table[256 * c + value];
         }
-        if (pixel == 0) {
-            t[b] = cuts[5 * b + 4];
+        for (int label = 4 + pixel; label < n; label += area) {
+            t[(ptrdiff_t)b * (n - 4) + label - 4] = cuts[n * b + label];
         }
         ''', 'abn_cut')
 
 
 class Cuts:
-    """Examples of which a batch is the cuts (B, 5) alone; what they are cut from is on the GPU.
+    """Examples of which a batch is the cuts alone; what they are cut from is on the GPU.
 
     Args:
         examples (Examples)
@@ -77,24 +79,34 @@ class Cuts:
     def __init__(self, examples, images):
         self.examples, self.images, self.size = examples, images, examples.transform.size
 
+    @property
+    def store(self):
+        return self.examples.store
+
     def __len__(self):
         return len(self.examples)
 
     def batch(self, numbers):
-        """The cuts, (B, 5) int32, that make the same batch as ``examples.batch(numbers)``."""
+        """The cuts, (B, 4 + T) int32, that make the same batch as ``examples.batch(numbers)``."""
         indices, uniform = self.examples.drawn(numbers)
         corners, mirrored = self.examples.transform.cuts(numpy.array(self.images.shape[1:3]), uniform)
-        cuts = numpy.empty((len(numbers), 5), 'i')
-        cuts[:, 0], cuts[:, 4] = indices, self.examples.store.dataset.labels[indices]
-        cuts[:, 1:3], cuts[:, 3] = corners, mirrored
-        return cuts
+        labels = self.examples.store.dataset.labels[indices]
+        return cuts_of(indices, corners, mirrored, labels)
+
+
+def cuts_of(rows, corners, mirrored, labels):
+    """The columns of cuts put together; any of them may be one value for all."""
+    labels = labels.reshape(len(labels), -1)
+    cuts = numpy.empty((len(labels), LABEL + labels.shape[1]), 'i')
+    cuts[:, 0], cuts[:, 1:3], cuts[:, 3], cuts[:, LABEL:] = rows, corners, mirrored, labels
+    return cuts
 
 
 def on_gpu(parts, device):
     """Lay the images of a data set on the GPU, where that can be done.
 
-    It can where all are in memory, of one size and not turned, and take no more than 2 GiB and a quarter of
-    the GPU's free memory.
+    It can where all are in memory, of one size and neither turned nor scaled, and take no more than 2 GiB
+    and a quarter of the GPU's free memory.
 
     Args:
         parts (sequence of Examples): of one store.
@@ -104,7 +116,7 @@ def on_gpu(parts, device):
         list: of :class:`Cuts`; the same examples where it cannot be done, so on the CPU.
     """
     store = parts[0].store
-    if device.xp is numpy or store.shape is None or any(part.transform.rotate for part in parts):
+    if device.xp is numpy or store.shape is None or not all(part.transform.only_cuts for part in parts):
         return list(parts)
     with chainer.using_device(device):
         pool = device.xp.get_default_memory_pool()

@@ -5,10 +5,9 @@ object of random place, size, angle, colour and shading, often partly hidden, an
 """
 import numpy
 
+from chainer_abn.datasets.scenes import SIDE, blend, grid, shrink, texture
 from chainer_abn.progress import Progress
 
-SIDE = 32
-_FINE = 3                       # subpixels per pixel and axis, for smooth edges
 _TILT = numpy.pi / 8             # the object's largest angle either way
 _CLASSES = {}                   # name -> inside(x, y): object of radius about 1 around the origin
 
@@ -109,8 +108,7 @@ def draw(label, rng):
     Returns:
         image (32, 32, 3) uint8 RGB and the object's visible mask (32, 32) bool.
     """
-    n = SIDE * _FINE
-    row, column = (numpy.mgrid[:n, :n] + 0.5) / _FINE           # in pixels
+    row, column = grid()
 
     def place(radius, margin, turn):
         """A random place and angle -> coordinates in which the piece has radius about 1."""
@@ -121,29 +119,29 @@ def draw(label, rng):
                 numpy.cos(angle) * y - numpy.sin(angle) * x)
 
     def paint(scene, inside, colour, shade):
-        alpha = _shrink(inside.astype('f'))[..., None]
+        alpha = shrink(inside.astype('f'))[..., None]
         return scene * (1 - alpha) + alpha * (colour + shade[..., None])
 
-    scene = _blend(rng.uniform(0, 0.6, 3), rng.uniform(0, 0.6, 3), _texture(rng))
+    scene = blend(rng.uniform(0, 0.6, 3), rng.uniform(0, 0.6, 3), texture(rng))
     for _ in range(rng.integers(3, 7)):
-        scene = paint(scene, _clutter(place, rng), rng.uniform(0, 1, 3), 0.2 * _texture(rng) - 0.1)
+        scene = paint(scene, _clutter(place, rng), rng.uniform(0, 1, 3), 0.2 * texture(rng) - 0.1)
 
     radius = rng.uniform(5, 9)
     body = _CLASSES[CLASSES[label]](*place(radius, radius * 0.8, _TILT))
     colour = rng.uniform(0.3, 1, 3)
     colour += 0.95 - colour.max()               # brighter than the background, of any hue
-    scene = paint(scene, body, colour, 0.4 * _texture(rng) - 0.2)
+    scene = paint(scene, body, colour, 0.4 * texture(rng) - 0.2)
 
     visible = body
     if rng.random() < 0.4:
         cover = _clutter(place, rng)
         if (cover & body).sum() < 0.35 * body.sum():
-            scene = paint(scene, cover, rng.uniform(0, 1, 3), 0.2 * _texture(rng) - 0.1)
+            scene = paint(scene, cover, rng.uniform(0, 1, 3), 0.2 * texture(rng) - 0.1)
             visible = body & ~cover
 
     scene = scene + rng.normal(0, rng.uniform(0.01, 0.06), scene.shape)
     image = (255 * scene.clip(0, 1)).round().astype('u1')
-    return image, _shrink(visible.astype('f')) > 0.5
+    return image, shrink(visible.astype('f')) > 0.5
 
 
 def _clutter(place, rng):
@@ -156,24 +154,3 @@ def _clutter(place, rng):
     if kind == 1:
         return x * x + 2.5 * y * y < 1
     return (abs(y) < 0.5 * x) & (x < 1)
-
-
-def _texture(rng):
-    """Smooth noise of several scales in [0, 1], (32, 32)."""
-    total = numpy.zeros((SIDE, SIDE))
-    for cells, weight in (2, 1.0), (4, 0.6), (8, 0.4), (16, 0.25):
-        grid = rng.random((cells + 1, cells + 1))
-        at = (numpy.arange(SIDE) + 0.5) * cells / SIDE
-        i, f = at.astype(int), at % 1
-        rows = grid[i] * (1 - f)[:, None] + grid[i + 1] * f[:, None]
-        total += weight * (rows[:, i] * (1 - f) + rows[:, i + 1] * f)
-    return (total - total.min()) / (numpy.ptp(total) + 1e-9)
-
-
-def _blend(a, b, t):
-    return a * (1 - t[..., None]) + b * t[..., None]
-
-
-def _shrink(fine):
-    """Mean over the subpixels of each pixel."""
-    return fine.reshape(SIDE, _FINE, SIDE, _FINE).mean((1, 3))

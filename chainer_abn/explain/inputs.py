@@ -1,7 +1,7 @@
 """Images as a trained network wants them."""
 import numpy
 
-from chainer_abn.datasets.transforms import normalize_of, resize_to_cover
+from chainer_abn.datasets.transforms import FITS, normalize_of
 
 
 def network_input(image, config):
@@ -14,7 +14,7 @@ def network_input(image, config):
     Returns:
         (h, w, 3) uint8 RGB; see :func:`to_batch`.
     """
-    return resize_to_cover(image, config['resize'])
+    return FITS[config.get('fit', 'cover')](image, config['resize'])
 
 
 def to_batch(images, config):
@@ -35,6 +35,6 @@ def batches(items, size_of, batchsize):
 
 
 def softmax(logits):
-    """(B, K) -> probabilities."""
-    e = numpy.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    """(..., K) -> probabilities."""
+    e = numpy.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)

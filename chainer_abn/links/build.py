@@ -6,9 +6,12 @@ from chainer_abn.links.abn import ABN, ATTENTIONS
 from chainer_abn.links.backbones import densenet, resnet, resnet_fine, resnext, senet, vgg, wrn
 from chainer_abn.links.baseline import Baseline
 from chainer_abn.links.cam import CAM
+from chainer_abn.links.multitask import MultiTaskABN, MultiTaskBaseline
 
 FAMILIES = (resnet, resnet_fine, senet, resnext, wrn, densenet, vgg)
-VARIANTS = ('abn', 'baseline', 'cam')
+NETWORKS = {'abn': ABN, 'baseline': Baseline, 'cam': CAM}
+MULTITASK = {'abn': MultiTaskABN, 'baseline': MultiTaskBaseline}
+VARIANTS = tuple(NETWORKS)
 
 
 def architecture(arch):
@@ -45,14 +48,15 @@ def dropout_of(arch, dropout=None):
     return dropout
 
 
-def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dropout=None):
+def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dropout=None,
+          multitask=False):
     """A network with fresh weights, drawn from NumPy's global random state.
 
     Args:
         arch (str): its name. CIFAR style: ``resnetD`` (any depth 6n+2 that is no ImageNet name),
             ``wrn-D-k``, ``densenet-bc-L-k``, ``resnext-D-GxWd``. ImageNet style: ``resnetD`` and
             ``se-resnetD`` (D = 18, 34, 50, 101, 152), ``vgg16``, ``vgg16-bn``, ``resnet50_fine``.
-        n_class (int): number of classes, K.
+        n_class (int): number of classes, K; of tasks, T, where ``multitask``.
         variant (str): ``abn``, ``baseline`` (no map) or ``cam`` (GAP classifier on a last stage
             of stride 1, no map).
         attention (str): mechanism of ``abn``: ``residual`` g(1+M), ``multiply`` gM, ``none`` g, or
@@ -60,13 +64,16 @@ def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dro
         in_channels (int): of the images.
         dropout (float): its ratio in training; None: the family's own (wrn 0.3, VGG 0.5,
             DenseNet 0).
+        multitask (bool): T yes-or-no tasks instead of K classes, see
+            :mod:`chainer_abn.links.multitask`; not ``cam``, not ``log-sum``.
 
     Returns:
         chainer.Chain: takes (B, in_channels, H, W) float32, H and W from 16 px up, returns
-        :class:`~chainer_abn.links.Output`. Its ``arch`` is the name.
+        :class:`~chainer_abn.links.Output`. Its ``arch`` is the name; its ``multitask`` as given.
 
     Raises:
-        InputError: an unknown name, a number out of its range, dropout where there is none.
+        InputError: an unknown name, a number out of its range, dropout where there is none, a
+            variant or mechanism that there is not for several tasks.
     """
     if variant not in VARIANTS:
         raise InputError(f'unknown variant {variant!r}: use {", ".join(VARIANTS)}')
@@ -77,9 +84,10 @@ def build(arch, n_class, variant='abn', attention='residual', in_channels=3, dro
             raise InputError(f'{name} must be at least 1, not {number}')
     ratio = dropout_of(arch, dropout)
     backbone = architecture(arch).declare(in_channels, **({} if ratio is None else {'dropout': ratio}))
-    if variant == 'abn':
-        net = ABN(backbone, n_class, attention)
-    else:
-        net = {'baseline': Baseline, 'cam': CAM}[variant](backbone, n_class)
-    net.arch = arch
+    networks = MULTITASK if multitask else NETWORKS
+    if variant not in networks:
+        raise InputError(f'variant {variant}: a multi-task network is {" or ".join(networks)}')
+    mechanism = [attention] if variant == 'abn' else []
+    net = networks[variant](backbone, n_class, *mechanism)
+    net.arch, net.multitask = arch, bool(multitask)
     return net

@@ -108,20 +108,35 @@ def summary(net, size=None):
         branch = net.attention_branch
         name = 'attention branch'
         rows.append(row(name, f'stage: {kind(branch.stage)}', [branch.stage]))
-        normalization = [branch.bn] if isinstance(branch.bn, chainer.Link) else []
-        rows.append(row(name, 'class maps', [*normalization, branch.conv_class, branch.bn_class]))
-        rows.append(row(name, 'scores', [branch.conv_score], output.attention_logits.shape[1:]))
-        rows.append(row(name, 'map: log-sum' if branch.log_sum else 'map: 3x3, sigmoid',
-                        [] if branch.log_sum else [branch.conv_map, branch.bn_map],
-                        output.attention.shape[1:]))
+        rows += [row(name, *parts) for parts in (task_head if net.multitask else class_head)(branch, output)]
     branch, name = net.perception_branch, 'perception branch'
     rows.append(row(name, f'stage: {kind(branch.stage)}', [branch.stage]))
     if isinstance(branch.tail, chainer.Link):
         rows.append(row(name, 'tail: BN, ReLU', [branch.tail]))
-    rows.append(row(name, 'classifier', [branch.fc]))
-    variant = {'ABN': 'Attention Branch Network', 'CAM': 'CAM', 'Baseline': 'baseline'}[type(net).__name__]
-    title = f'{net.arch}, {variant}, {len(output.logits[0])} classes, {in_channels} x {height} x {width}'
+    rows.append(row(name, 'classifiers' if net.multitask else 'classifier', [branch.fc],
+                    output.logits.shape[1:]))
+    variant = {'ABN': 'Attention Branch Network', 'CAM': 'CAM', 'Baseline': 'baseline'}[
+        type(net).__name__.removeprefix('MultiTask')]
+    what = 'tasks' if net.multitask else 'classes'
+    title = f'{net.arch}, {variant}, {output.logits.shape[1]} {what}, {in_channels} x {height} x {width}'
     return Summary(title, rows)
+
+
+def class_head(branch, output):
+    """Name, links and output of each part of an attention branch behind its stage."""
+    normalization = [branch.bn] if isinstance(branch.bn, chainer.Link) else []
+    yield 'class maps', [*normalization, branch.conv_class, branch.bn_class]
+    yield 'scores', [branch.conv_score], output.attention_logits.shape[1:]
+    if branch.log_sum:
+        yield 'map: log-sum', [], output.attention.shape[1:]
+    else:
+        yield 'map: 3x3, sigmoid', [branch.conv_map, branch.bn_map], output.attention.shape[1:]
+
+
+def task_head(branch, output):
+    """The same of a multi-task network."""
+    yield 'maps: 1x1' + ', sigmoid' * branch.bounded, [branch.conv_map]
+    yield f'scores: {"average" if branch.bounded else "maximum"}', [], output.attention_logits.shape[1:]
 
 
 def kind(link):

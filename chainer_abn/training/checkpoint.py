@@ -28,8 +28,9 @@ def save(path, net, config):
         config (dict): JSON values. ``arch``, ``variant``, ``attention``, ``in_channels`` and
             ``classes`` rebuild the network; ``image_size`` and ``resize`` ([height, width] in
             pixels), ``mean`` and ``std`` (of red, green, blue, in [0, 1]) say what images it
-            takes; ``channel_order`` (default RGB) in what order. ``dropout`` (default None) is the
-            argument of :func:`chainer_abn.build`.
+            takes; ``channel_order`` (default RGB) in what order. ``dropout`` (default None) and
+            ``multitask`` (default False; the ``classes`` are its tasks) are the arguments of
+            :func:`chainer_abn.build`.
     """
     arrays = chainer.serializers.DictionarySerializer()
     net.serialize(arrays)
@@ -37,12 +38,12 @@ def save(path, net, config):
 
 
 def make_config(*, arch, variant, attention, dropout, in_channels, classes, image_size, resize, mean, std,
-                **more):
+                multitask=False, **more):
     """The config of a network file; see :func:`save` for what it needs, ``more`` is kept with it."""
     return {
         'program': 'chainer_abn', 'version': __version__,
         'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
-        'in_channels': in_channels, 'classes': list(classes),
+        'multitask': bool(multitask), 'in_channels': in_channels, 'classes': list(classes),
         'image_size': list(image_size), 'resize': list(resize), 'mean': list(mean), 'std': list(std),
         'channel_order': architecture(arch).channel_order, **more,
     }
@@ -67,7 +68,8 @@ def load(path):
             raise KeyError
         with chainer.using_config('fresh_weights', False):
             net = build(config['arch'], len(config['classes']), config['variant'],
-                        config['attention'], config['in_channels'], config.get('dropout'))
+                        config['attention'], config['in_channels'], config.get('dropout'),
+                        config.get('multitask', False))
     except (KeyError, TypeError, json.JSONDecodeError):
         raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     except InputError as error:

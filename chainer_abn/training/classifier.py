@@ -28,17 +28,50 @@ class ABNClassifier(chainer.Chain):
         """x: (B, C, H, W), t: (B,) int32 labels -> loss, a scalar variable."""
         attention_logits, logits, _ = self.network(x)
         self.logits = logits.array
-        loss = perception_loss = F.softmax_cross_entropy(logits, t)
-        terms = {'perception_loss': perception_loss, 'accuracy': F.accuracy(logits, t)}
-        if logits.shape[1] > 5:
-            terms['top5_accuracy'] = top_k_accuracy(logits.array, t, 5)
+        terms = self.perception_terms(logits, t)
+        loss = terms['perception_loss']
         if attention_logits is not None:
-            attention_loss = F.softmax_cross_entropy(attention_logits, t)
-            loss = attention_loss + perception_loss
-            terms['attention_loss'] = attention_loss
-            terms['attention_accuracy'] = F.accuracy(attention_logits, t)
+            terms |= self.attention_terms(attention_logits, t)
+            loss = terms['attention_loss'] + loss
         chainer.report({'loss': loss, **terms}, self)
         return loss
+
+    def perception_terms(self, logits, t):
+        terms = {'perception_loss': F.softmax_cross_entropy(logits, t), 'accuracy': F.accuracy(logits, t)}
+        if logits.shape[1] > 5:
+            terms['top5_accuracy'] = top_k_accuracy(logits.array, t, 5)
+        return terms
+
+    def attention_terms(self, logits, t):
+        return {'attention_loss': F.softmax_cross_entropy(logits, t),
+                'attention_accuracy': F.accuracy(logits, t)}
+
+
+class MultiTaskClassifier(ABNClassifier):
+    """L = L_att + L_per of a multi-task network: sigmoid and softmax cross entropy (paper, section 4.4).
+
+    Reports as :class:`ABNClassifier` does, each as a mean over images and tasks.
+
+    Args:
+        network: x (B, C, H, W) -> :class:`chainer_abn.links.Output` of a network of
+            :mod:`chainer_abn.links.multitask`. The labels are (B, T) int32, 0 or 1.
+
+    Attributes:
+        logits: (B, T, 2) array, of the last batch.
+    """
+
+    def perception_terms(self, logits, t):
+        logits, t = F.reshape(logits, (-1, 2)), t.reshape(-1)
+        return {'perception_loss': F.softmax_cross_entropy(logits, t), 'accuracy': F.accuracy(logits, t)}
+
+    def attention_terms(self, logits, t):
+        return {'attention_loss': F.sigmoid_cross_entropy(logits, t),
+                'attention_accuracy': ((logits.array > 0) == t).mean(dtype='f')}
+
+
+def make_classifier(network):
+    """The classifier for a network made by :func:`chainer_abn.build`."""
+    return (MultiTaskClassifier if network.multitask else ABNClassifier)(network)
 
 
 def top_k_accuracy(logits, t, k):

@@ -1,17 +1,70 @@
-"""The confusion matrix of a fold."""
+"""What a network of a fold took for what."""
 import numpy
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 
 def save(path, truth, predicted, classes):
-    """Write ``path``.npy, the (K, K) counts (rows: truth, columns: prediction), and .png.
+    """Write ``path``.npy, counts (rows: truth, columns: prediction), and .png.
 
-    Every class has its row and column, whether or not it occurs.
+    Args:
+        path (pathlib.Path): without the suffixes.
+        truth, predicted: (n,) int: the counts are (K, K), every class has its row and column, whether
+            or not it occurs, and the picture shows them. (n, T) int of 0 and 1: the counts are
+            (T, 2, 2), and the picture shows the accuracy of each task.
+        classes (sequence of str): names of the classes or tasks.
     """
-    counts = confusion_matrix(truth, predicted, labels=range(len(classes)))
+    if numpy.ndim(truth) == 2:
+        counts = counts_by_task(truth, predicted)
+        figure = draw_accuracies(counts, classes)
+    else:
+        counts = confusion_matrix(truth, predicted, labels=range(len(classes)))
+        figure = draw(counts, classes)
     numpy.save(path.with_name(path.name + '.npy'), counts)
-    draw(counts, classes).savefig(path.with_name(path.name + '.png'), dpi=100)
+    figure.savefig(path.with_name(path.name + '.png'), dpi=100)
+
+
+def counts_by_task(truth, predicted):
+    """(n, T) int of 0 and 1, twice -> (T, 2, 2) counts: rows truth, columns prediction."""
+    truth, predicted = (numpy.stack([a == 0, a == 1]) for a in map(numpy.asarray, (truth, predicted)))
+    return numpy.einsum('rnt,cnt->trc', truth, predicted, dtype=int)
+
+
+def attribute_accuracies(truth, predicted, classes):
+    """Name of each task -> share of the images with the right answer.
+
+    Args:
+        truth, predicted: (n, T) int, 0 or 1.
+        classes (sequence of str): T names.
+    """
+    right = (numpy.asarray(truth) == numpy.asarray(predicted)).mean(axis=0)
+    return dict(zip(classes, right.tolist(), strict=True))
+
+
+def draw_accuracies(counts, classes):
+    """A figure of the accuracy per task and, marked on it, the share of the more frequent answer.
+
+    Args:
+        counts: (T, 2, 2), as of :func:`counts_by_task`.
+        classes (sequence of str): T names.
+    """
+    n = counts[0].sum()
+    accuracy = numpy.trace(counts, axis1=1, axis2=2) / n
+    frequent = counts.sum(axis=2).max(axis=1) / n
+    figure = Figure((8, 0.24 * len(classes) + 1.6), layout='constrained')
+    axes = figure.subplots()
+    rows = numpy.arange(len(classes))
+    axes.barh(rows, accuracy, height=0.75, color='tab:blue', label='accuracy')
+    axes.vlines(frequent, rows - 0.45, rows + 0.45, color='black', linewidth=2,
+                label='share of the more frequent answer')
+    for row, share in enumerate(accuracy):
+        axes.annotate(f'{share:.1%}', (0, row), (4, 0), textcoords='offset points', va='center',
+                      fontsize=8, color='white')
+    axes.set_yticks(rows, classes, fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel='share of the images',
+             title=f'mean accuracy {accuracy.mean():.2%} of {n} images')
+    figure.legend(loc='outside lower center', ncols=2, fontsize=8, frameon=False)
+    return figure
 
 
 def draw(counts, classes):

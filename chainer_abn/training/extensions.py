@@ -1,4 +1,5 @@
 """What happens around the iterations: validation, reports, keeping the best network."""
+import json
 import time
 
 import numpy
@@ -63,7 +64,7 @@ class Validation(extensions.Evaluator):
     """Chainer's evaluator with means over images, not over batches (the last one is smaller).
 
     Attributes:
-        truth, predicted: (n,) int arrays of the last evaluation.
+        truth, predicted: (n,) int arrays of the last evaluation, of several tasks (n, T).
     """
 
     def evaluate(self):
@@ -79,7 +80,7 @@ class Validation(extensions.Evaluator):
                     classifier(x, t)
                 summary.add({name: (value, len(t)) for name, value in observation.items()})
                 truth.append(chainer.cuda.to_cpu(t))
-                predicted.append(chainer.cuda.to_cpu(classifier.logits.argmax(axis=1)))
+                predicted.append(chainer.cuda.to_cpu(classifier.logits.argmax(axis=-1)))
                 progress.update(sum(map(len, truth)))
                 interrupt.check()
         self.truth, self.predicted = numpy.concatenate(truth), numpy.concatenate(predicted)
@@ -89,7 +90,8 @@ class Validation(extensions.Evaluator):
 class KeepBest(extension.Extension):
     """Saves the network and its confusion matrix whenever the validation accuracy is a new best.
 
-    Of equal epochs the first is kept.
+    Of equal epochs the first is kept. Its ``attributes`` are the accuracies of each task, where there are
+    several.
 
     Args:
         validation (Validation)
@@ -104,7 +106,7 @@ class KeepBest(extension.Extension):
 
     def __init__(self, validation, run, fold, config):
         self.validation, self.run, self.fold, self.config = validation, run, fold, config
-        self.accuracy, self.epoch = -1.0, 0
+        self.accuracy, self.epoch, self.attributes = -1.0, 0, None
 
     def __call__(self, trainer):
         accuracy = float(trainer.observation['validation/main/accuracy'])
@@ -112,12 +114,15 @@ class KeepBest(extension.Extension):
             self.accuracy, self.epoch = accuracy, trainer.updater.epoch
             network = trainer.updater.get_optimizer('main').target.network
             checkpoint.save(self.run.best_network(self.fold), network, self.config)
-            confusion.save(self.run.matrix(self.fold), self.validation.truth,
-                           self.validation.predicted, self.config['classes'])
+            found = self.validation.truth, self.validation.predicted, self.config['classes']
+            confusion.save(self.run.matrix(self.fold), *found)
+            if self.config['multitask']:
+                self.attributes = confusion.attribute_accuracies(*found)
 
     def serialize(self, serializer):
         self.accuracy = float(serializer('accuracy', self.accuracy))
         self.epoch = int(serializer('epoch', self.epoch))
+        self.attributes = json.loads(str(serializer('attributes', json.dumps(self.attributes))))
 
 
 class ProgressLine(extension.Extension):

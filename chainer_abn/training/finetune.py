@@ -31,6 +31,8 @@ def start_from(net, source):
     """
     wanted, found = arrays_of(net), arrays_of(source)
     has_map, had_map = (hasattr(n, 'attention_branch') for n in (net, source))
+    # behind the stage of the attention branch; a network of several tasks has none there
+    same_bn = all('attention_branch/bn/gamma' in arrays for arrays in (wanted, found))
     if has_map and not had_map:
         found.update({name.replace('perception_branch', 'attention_branch', 1): array
                       for name, array in found.items() if name.startswith('perception_branch/stage/')})
@@ -38,7 +40,7 @@ def start_from(net, source):
     def of_images(name):
         branch, part, *_ = name.split('/')
         if branch == 'attention_branch':
-            return has_map and (part == 'stage' or (part == 'bn' and had_map))
+            return has_map and (part == 'stage' or (part == 'bn' and same_bn))
         return not name.startswith(CLASSIFIER)
 
     if differ := differences(*({name: array for name, array in arrays.items() if of_images(name)}

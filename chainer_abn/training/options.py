@@ -23,23 +23,32 @@ def resolve(options, start_config):
     """
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
-    row = settings_of(options.dataset)
+    # a pretrained network goes on with the colours and the shape of images it knows
+    arch = options.arch or start_config.get('arch')
+    row = settings_of(options.dataset, arch, options.recipe)
     check_attention(options)
     schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
     epoch = row.epoch if options.epoch is None else options.epoch
     defaults = {
-        'skip_bad': False, 'flip': True, 'rotate': 0.0, 'pad': row.pad,
-        # a pretrained network goes on with the colours it knows
+        'skip_bad': False,
+        'crop': row.crop, 'flip': row.flip, 'turn': row.turn, 'rotate': 0.0,
+        'pad': 0 if options.crop == 'resized' else row.pad,
+        'fit': start_config.get('fit', row.fit),
         'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
-        'arch': start_config.get('arch', row.arch), 'freeze': [],
-        'variant': 'abn', 'attention': known_attention(start_config),
+        'arch': arch or row.arch, 'dropout': row.dropout, 'freeze': [],
+        'variant': 'abn', 'attention': known_attention(start_config) or row.attention,
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
-        'weight_decay': row.weight_decay, 'gamma': 0.1, 'warmup': 0.0, 'seed': 402,
+        'weight_decay': row.weight_decay, 'gamma': row.gamma, 'warmup': 0.0, 'seed': 402,
         'dtype': 'float32', 'capture': False,
         # a shorter or longer run has its milestones at the same shares of it
         'milestones': [round(m * epoch / row.epoch) for m in row.milestones],
     }
+    if options.dataset == 'compcars':
+        defaults.update(task='model', boxes=False)
+    for name in 'task', 'boxes':
+        if name not in defaults and getattr(options, name) is not None:
+            raise InputError(f'--{name}: is for --dataset compcars')
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -47,9 +56,7 @@ def resolve(options, start_config):
 
     native = architecture(options.arch).image_size
     options.image_size = options.image_size or [row.image_size or native] * 2
-    # ImageNet's 256 -> 224; a data set of one size with padding is cropped as it is
-    options.resize = options.resize or (
-        options.image_size if options.pad else [round(s * 256 / 224) for s in options.image_size])
+    options.resize = options.resize or resize_of(row, options)
 
     for name, at_least in (('batchsize', 1), ('epoch', 1), ('kfold', 0), ('seed', 0), ('pad', 0),
                            ('momentum', 0), ('weight_decay', 0), ('warmup', 0), ('rotate', 0),
@@ -64,6 +71,11 @@ def resolve(options, start_config):
     if options.seed >= 2 ** 32:
         raise InputError(f'--seed {options.seed}: must be below 2^32')
     check_image_size(options.image_size)
+    if options.crop == 'resized':
+        if options.pad:
+            raise InputError(f'--pad {options.pad}: a resized crop needs none')
+        if options.fit != 'cover':
+            raise InputError(f'--fit {options.fit}: a resized crop is taken from the image as it is')
     if any(r + 2 * options.pad < s for r, s in zip(options.resize, options.image_size, strict=True)):
         raise InputError('--resize: smaller than --image-size')
     if options.std and min(options.std) <= 0:
@@ -74,9 +86,19 @@ def resolve(options, start_config):
     check_parts(options.freeze, options.variant)
 
 
+def resize_of(row, options):
+    """[height, width] that images are made to cover where nothing was said."""
+    if row.resize and options.image_size == [row.image_size] * 2:
+        return [row.resize] * 2
+    # small images of one size are cropped as they are; else ImageNet's 256 -> 224
+    if options.pad or row.image_size == 32:
+        return options.image_size
+    return [round(s * 256 / 224) for s in options.image_size]
+
+
 def known_attention(start_config):
-    """The mechanism of the pretrained network if it has one."""
-    return start_config['attention'] if start_config.get('variant') == 'abn' else 'residual'
+    """The mechanism of the pretrained network if it has one, else None."""
+    return start_config['attention'] if start_config.get('variant') == 'abn' else None
 
 
 def check_attention(options):
@@ -87,6 +109,17 @@ def check_attention(options):
                 raise InputError(f'--{name.replace("_", "-")}: a {options.variant} network has no map')
     if options.attention == 'log-sum' and options.positive_map:
         raise InputError('--positive-map: a log-sum map is positive by itself')
+
+
+def check_multitask(options):
+    """Refuse what a network of several tasks does not have."""
+    what = f'{options.dataset} is a data set of several tasks, whose networks'
+    if options.variant == 'cam':
+        raise InputError(f'--variant cam: {what} are abn or baseline')
+    if options.attention == 'log-sum':
+        raise InputError(f'--attention log-sum: {what} make a map for each task')
+    if options.positive_map:
+        raise InputError(f'--positive-map: {what} have no weights between the evidence and the map')
 
 
 def check_image_size(size):

@@ -4,11 +4,11 @@ import numpy
 from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
 from chainer_abn.datasets.on_gpu import on_gpu
-from chainer_abn.datasets.transforms import Augment, CenterCrop, normalize_of
+from chainer_abn.datasets.transforms import Augment, CenterCrop, ResizedCrop, normalize_of
 from chainer_abn.errors import InputError
 from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
-from chainer_abn.training.classifier import ABNClassifier
+from chainer_abn.training.classifier import make_classifier
 from chainer_abn.training.finetune import start_from
 from chainer_abn.training.seeds import seed_everything
 from chainer_abn.training.trainer import make_iterator, make_trainer
@@ -34,13 +34,12 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
     """
     seed_everything(options.seed, fold, device)
     network = first_network(config, options, start)
-    classifier = ABNClassifier(network)
+    classifier = make_classifier(network)
     classifier.to_device(device)
 
     seed = int(numpy.random.SeedSequence((options.seed, fold)).generate_state(1)[0])
-    augment = Augment(options.image_size, options.pad, options.flip, options.rotate)
-    train = Examples(store, split[0], augment, seed)
-    validation = Examples(store, split[1], CenterCrop(options.image_size))
+    augment, middle = transforms_of(options)
+    train, validation = Examples(store, split[0], augment, seed), Examples(store, split[1], middle)
     if options.workers == 0:
         train, validation = on_gpu([train, validation], device)
     iterators = (make_iterator(train, options.batchsize, options.workers, True, seed),
@@ -69,6 +68,15 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
     return row
 
 
+def transforms_of(options):
+    """What becomes of an image in training and in validation."""
+    size = options.image_size
+    if options.crop == 'resized':           # the store keeps images as they are
+        return (ResizedCrop(size, options.flip, options.rotate, options.turn),
+                CenterCrop(size, cover=options.resize))
+    return Augment(size, options.pad, options.flip, options.rotate, options.turn), CenterCrop(size)
+
+
 def first_network(config, options, start=None):
     """The network that the training of a fold starts from.
 
@@ -76,7 +84,8 @@ def first_network(config, options, start=None):
         InputError: ``start`` is of another architecture.
     """
     network = links.build(config['arch'], len(config['classes']), config['variant'],
-                          config['attention'], config['in_channels'], config['dropout'])
+                          config['attention'], config['in_channels'], config['dropout'],
+                          config['multitask'])
     if options.positive_map and config['variant'] == 'abn':
         network.attention_branch.start_positive()
     if start is not None:
@@ -89,7 +98,7 @@ def summary_row(trainer, fold):
     best, updater = trainer.get_extension('KeepBest'), trainer.updater
     log = trainer.get_extension('LogReport').log
     at_best = next(entry for entry in log if entry['epoch'] == best.epoch)
-    return {
+    row = {
         'fold': fold,
         'best_epoch': best.epoch,
         'best_accuracy': at_best['validation/main/accuracy'],
@@ -99,3 +108,6 @@ def summary_row(trainer, fold):
         'images_per_second': round(updater.images / updater.seconds, 1) if updater.seconds else None,
         'waiting_share': round(updater.waiting / updater.seconds, 4) if updater.seconds else None,
     }
+    if best.attributes:
+        row['attribute_accuracy'] = best.attributes
+    return row

@@ -26,6 +26,7 @@ matplotlib.use('Agg')           # PlotReport draws through pyplot, which would l
 
 TERMS = 'loss', 'perception_loss', 'attention_loss'
 ACCURACIES = 'accuracy', 'attention_accuracy', 'top5_accuracy'
+MANY = 100              # classes from which on the five best are looked at
 
 
 def make_optimizer(classifier, options):
@@ -74,10 +75,11 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
     trainer.extend(Schedule(options.lr, options.epoch, options.schedule, options.milestones,
                             options.gamma, options.warmup))
     trainer.extend(extensions.LogReport(filename=str(run.log(fold).relative_to(run.root))))
+    many = len(config['classes']) >= MANY and not config['multitask']
+    top5 = ['validation/main/top5_accuracy'] if many else []
     trainer.extend(extensions.PrintReport(
-        ['epoch', 'lr', 'main/loss', 'main/accuracy', 'validation/main/loss',
-         'validation/main/accuracy', 'elapsed_time'], out=WithoutEscapes(sys.stdout)),
-        trigger=(1, 'epoch'))
+        ['epoch', 'lr', 'main/loss', 'main/accuracy', 'validation/main/loss', 'validation/main/accuracy',
+         *top5, 'elapsed_time'], out=WithoutEscapes(sys.stdout)), trigger=(1, 'epoch'))
     for name, terms in ('loss', TERMS), ('accuracy', ACCURACIES):
         trainer.extend(extensions.PlotReport(
             [f'{part}main/{term}' for part in ('', 'validation/') for term in terms], 'epoch',

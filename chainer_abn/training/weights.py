@@ -49,7 +49,7 @@ def read_network(path, arch=None, **options):
     if arch is not None and config['arch'] != arch:
         with chainer.using_config('fresh_weights', False):
             other = build(arch, len(config['classes']), config['variant'], config['attention'],
-                          config['in_channels'])
+                          config['in_channels'], multitask=net.multitask)
         raise InputError(f'{path}: a {config["arch"]}, not a {arch}: '
                          + differences(official_arrays(other), official_arrays(net)))
     return net, config
@@ -230,9 +230,14 @@ def to_torch(path, net):
     Args:
         path: of the file.
         net: made by :func:`chainer_abn.build`, on the CPU.
+
+    Raises:
+        InputError: there is no such network.
     """
     if net.arch == CAFFE:
         raise InputError(f'{net.arch} has no PyTorch network')
+    if net.multitask:
+        raise InputError(f'a multi-task {net.arch} has no PyTorch network: the official ones are of classes')
     arrays = {**official_arrays(net), **unused_arrays(net)}
     state = {}
     for name, array in arrays.items():

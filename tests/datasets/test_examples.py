@@ -157,3 +157,41 @@ def test_an_image_that_vanishes_is_handed_on_as_the_error(class_folders):
     assert isinstance(examples[0], InputError) and '0.png: no such file' in str(examples[0])
     with pytest.raises(InputError, match='0.png: no such file'):
         examples.batch(numpy.arange(12))
+
+
+class NotYetRead(Shapes):
+    """Counts the images that are read."""
+    count = 0
+
+    def image(self, i, cover=None):
+        self.count += 1
+        return super().image(i)
+
+
+@pytest.mark.parametrize('more, read', [
+    ({'measure': False, 'memory': 12 * 32 * 32 * 3 - 1}, 0), ({'measure': False}, 12), ({'memory': 0}, 12),
+    ({'measure': False, 'skip_bad': True, 'memory': 0}, 12)])
+def test_images_are_read_ahead_where_that_is_of_use(more, read):
+    shapes = NotYetRead(12)
+    store = Store(shapes, (32, 32), **more)
+    assert shapes.count == read and store.in_memory == ('memory' not in more)
+    numpy.testing.assert_array_equal(store.image(5), shapes.images[5])
+    assert store.bad == [] and (store.shape is None) == ('memory' in more)
+
+
+@pytest.mark.parametrize('fit, shape', [
+    ('cover', (25, 20, 3)), ('squeeze', (20, 20, 3)), ('keep', (40, 32, 3))])
+def test_how_images_are_made_ready(class_folders, fit, shape):
+    assert Store(Folder(class_folders), (20, 20), fit=fit).image(3).shape == shape
+
+
+def test_labels_of_several_tasks(class_folders):
+    folder = Folder(class_folders)
+    folder.labels = numpy.arange(36, dtype='i').reshape(12, 3) % 2
+    examples = Examples(Store(folder, (32, 32)), numpy.arange(12), CenterCrop((32, 32)))
+    numbers = numpy.array([3, 5, 0])
+    x, t = Normalize((0, 0, 0), (1, 1, 1))(examples.batch(numbers))
+    one_by_one = Normalize((0, 0, 0), (1, 1, 1))([examples.get_example(i) for i in numbers])
+    numpy.testing.assert_array_equal(t, folder.labels[numbers])
+    for found, wanted in zip(one_by_one, (x, t), strict=True):
+        numpy.testing.assert_array_equal(found, wanted)

@@ -44,3 +44,17 @@ def test_split_of_a_subset(tmp_path):
     shapes = open_dataset('shapes', n_images=24, with_split=True)
     (train, test), = folds_of(shapes, 0, 0)
     assert len(train) == 24 and not set(train) & set(test)
+
+
+def test_folds_and_choice_where_there_are_several_tasks():
+    labels = numpy.random.default_rng(0).integers(0, 2, (50, 4))
+    folds = k_folds(labels, 'abcd', 5, seed=1)
+    numpy.testing.assert_array_equal(numpy.sort(numpy.concatenate([v for _, v in folds])), range(50))
+    assert all(len(v) == 10 and not set(t) & set(v) for t, v in folds)
+    chosen = stratified_subset(labels, 7, 3)
+    assert len(set(chosen)) == 7 and (numpy.diff(chosen) > 0).all()
+    numpy.testing.assert_array_equal(chosen, stratified_subset(labels, 7, 3))
+    assert set(chosen) != set(stratified_subset(labels, 7, 4))
+    assert stratified_subset(labels, 99, 3).tolist() == list(range(50))
+    with pytest.raises(InputError, match='50 images are fewer than the 51 folds'):
+        k_folds(labels, 'abcd', 51, 1)

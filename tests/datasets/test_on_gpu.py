@@ -8,7 +8,7 @@ from chainer_abn.datasets.examples import Examples, Store
 from chainer_abn.datasets.folder import Folder
 from chainer_abn.datasets.on_gpu import Cuts, Cutter, on_gpu
 from chainer_abn.datasets.shapes import Shapes
-from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize, crop
+from chainer_abn.datasets.transforms import Augment, CenterCrop, Normalize, ResizedCrop, crop
 
 import chainer
 
@@ -98,7 +98,31 @@ def test_a_batch_cut_on_the_gpu_is_that_of_the_cpu(device, examples, transform, 
     x, t = Cutter(normalize, device)(cuts.images, device.send(cuts.batch(NUMBERS)), cuts.size)
     assert x.flags.c_contiguous and x.dtype == dtype and t.dtype == 'i'
     numpy.testing.assert_array_equal(x.get(), wanted_x.astype(dtype))
-    numpy.testing.assert_array_equal(t.get(), wanted_t)
+    numpy.testing.assert_array_equal(t.get()[:, 0], wanted_t)
+
+
+def of_three_tasks(examples):
+    labels = numpy.random.default_rng(0).integers(0, 2, (12, 3), 'i')
+    examples.store.dataset.labels = labels
+    return examples, labels[examples.indices]
+
+
+def test_cuts_hold_the_labels_of_all_tasks(examples):
+    examples, labels = of_three_tasks(examples(CenterCrop((32, 32))))
+    cuts = Cuts(examples, all_images(examples.store)).batch(NUMBERS)
+    numpy.testing.assert_array_equal(cuts[:, 4:], labels[NUMBERS % 10])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('size', [(32, 32), (1, 2)])
+def test_a_batch_of_several_tasks_on_the_gpu(device, examples, size):
+    """Also where an image has fewer pixels than there are labels."""
+    examples, labels = of_three_tasks(examples(CenterCrop(size)))
+    normalize = Normalize(*MEAN_STD)
+    cuts, = on_gpu([examples], device)
+    x, t = Cutter(normalize, device)(cuts.images, device.send(cuts.batch(NUMBERS)), cuts.size)
+    numpy.testing.assert_array_equal(t.get(), labels[NUMBERS % 10])
+    numpy.testing.assert_array_equal(x.get(), normalize(examples.batch(NUMBERS))[0])
 
 
 @pytest.mark.gpu
@@ -111,8 +135,11 @@ def test_the_images_lie_on_the_gpu_once(device, examples, monkeypatch):
 
 @pytest.mark.gpu
 def test_what_is_turned_or_too_much_stays_on_the_host(device, examples, monkeypatch):
-    middle, turned = examples(CenterCrop((32, 32))), examples(Augment((32, 32), rotate=5))
-    assert on_gpu([turned, middle], device) == [turned, middle]
+    middle = examples(CenterCrop((32, 32)))
+    for transform in (Augment((32, 32), rotate=5), Augment((32, 32), turn=True), ResizedCrop((32, 32)),
+                      CenterCrop((32, 32), cover=(40, 40))):
+        changed = examples(transform)
+        assert on_gpu([changed, middle], device) == [changed, middle]
     monkeypatch.setattr(module, 'MEMORY', 12 * 32 * 32 * 3 - 1)
     assert on_gpu([middle], device) == [middle]
     monkeypatch.setattr(module, 'MEMORY', 12 * 32 * 32 * 3)

@@ -8,8 +8,10 @@ from chainer_abn.datasets.transforms import (
     Augment,
     CenterCrop,
     Normalize,
+    ResizedCrop,
     crop,
     resize_to_cover,
+    squeeze,
 )
 from chainer_abn.errors import InputError
 
@@ -152,3 +154,91 @@ def test_channels_lie_together_on_the_cpu_and_apart_on_a_gpu(order):
 def test_an_image_that_a_worker_could_not_read_is_raised():
     with pytest.raises(InputError, match='gone'):
         Normalize((0, 0, 0), (1, 1, 1))([InputError('gone')])
+
+
+@pytest.mark.parametrize('shape', [(10, 12), (24, 32)])
+def test_squeeze_takes_the_whole_image(shape):
+    image = coordinates(12, 16)
+    small = squeeze(image, shape)
+    assert small.shape == (*shape, 3)
+    # rows are numbered 1 to 12 over the height, whatever it is; the ends are weighed less
+    expected = (numpy.arange(shape[0]) + 0.5) * 12 / shape[0] + 0.5
+    numpy.testing.assert_allclose(small[2:-2, 4, 0], expected[2:-2], atol=0.51)
+    assert squeeze(image, (12, 16)) is image
+
+
+def test_every_orientation_is_equally_frequent():
+    """The original port's: four quarter turns, each mirrored or not."""
+    image = coordinates(5, 5)
+    wanted = [numpy.rot90(i, k) for i in (image, image[:, ::-1]) for k in range(4)]
+    numbers = numpy.array([[0, 0, flip, turn / 8] for flip in (0.2, 0.7) for turn in range(8)])
+    found = Augment((5, 5), turn=True)([image] * 16, numbers)
+    counts = [sum(numpy.array_equal(f, w) for f in found) for w in wanted]
+    assert counts == [2] * 8
+
+
+def test_turn_and_rotation_from_one_number_are_independent():
+    augment = Augment((41, 41), turn=True, rotate=30, flip=False)
+    image = numpy.zeros((41, 41, 3), 'u1')
+    image[20, 20:] = 255
+    numbers = grid(400, 3)
+    turned = augment([image] * 400, numbers)
+    for quarter in range(4):
+        here = numpy.rot90(turned[100 * quarter:100 * quarter + 100], -quarter, axes=(1, 2))
+        rows = here[:, :, 30, 0].argmax(1) - 20
+        angles = numpy.degrees(numpy.arctan2(-rows, 10))
+        assert angles[0] < -25 and angles[-1] > 25 and abs(angles[50]) < 1
+
+
+def test_parts_by_hand():
+    """In the middle of both ranges: a square, its area halfway from 8 % to that of the largest."""
+    sizes = numpy.array([[300, 400], [400, 300]])
+    numbers = numpy.full((2, 6), 0.5)
+    side = round(((0.08 * 120000 + 300 * 300) / 2) ** 0.5)
+    top = (300 - side + 1) // 2, (400 - side + 1) // 2
+    assert ResizedCrop.parts(sizes, numbers).tolist() == [
+        [top[0], top[1], side, side], [top[1], top[0], side, side]]
+    # the widest shape: 4/3 fills the image of that shape, and 3/4 its height
+    whole, tall = numbers.copy(), numbers.copy()
+    whole[:, 4:], tall[:, 4:] = numpy.nextafter(1, 0), [[0, numpy.nextafter(1, 0)]] * 2
+    assert ResizedCrop.parts(sizes, whole)[0].tolist() == [0, 0, 300, 400]
+    assert ResizedCrop.parts(sizes, tall)[0, 2:].tolist() == [300, 225]
+
+
+def test_parts_are_inside_and_of_the_sizes_told():
+    rng = numpy.random.default_rng(0)
+    sizes = rng.integers(20, 600, (5000, 2))
+    top, left, height, width = ResizedCrop.parts(sizes, rng.random((5000, 6))).T
+    assert (top >= 0).all() and (left >= 0).all()
+    assert (top + height <= sizes[:, 0]).all() and (left + width <= sizes[:, 1]).all()
+    # images that are not too long for any part of 8 %
+    usual = abs(numpy.log(sizes[:, 0] / sizes[:, 1])) < 1.5
+    area, shape = height * width / sizes.prod(1), width / height
+    assert area[usual].min() > 0.07 and area.max() <= 1
+    assert 0.65 < shape[usual].min() and shape[usual].max() < 1.5 and abs(numpy.log(shape).mean()) < 0.02
+    # all sides are reached
+    assert (top == 0).any() and (left == 0).any()
+    assert (top + height == sizes[:, 0]).any() and (left + width == sizes[:, 1]).any()
+
+
+def test_the_smallest_image_has_a_part():
+    assert ResizedCrop((8, 8))([numpy.full((1, 1, 3), 7, 'u1')], numpy.full((1, 6), 0.3)).tolist() == [
+        [[[7, 7, 7]] * 8] * 8]
+
+
+def test_a_resized_crop_shows_the_part_and_mirrors_half():
+    numbers = numpy.array([[0.3, 0.6, flip, 0.5, 0.4, 0.1] for flip in (0.2, 0.7)])
+    image = coordinates(200, 250)
+    mirrored, plain = ResizedCrop((16, 20))([image] * 2, numbers)
+    numpy.testing.assert_array_equal(mirrored, plain[:, ::-1])
+    top, left, height, width = ResizedCrop.parts(numpy.array([[200, 250]]), numbers[:1])[0]
+    numpy.testing.assert_array_equal(plain, squeeze(image[top:top + height, left:left + width], (16, 20)))
+    unflipped = ResizedCrop((16, 20), flip=False)([image] * 2, numbers)
+    numpy.testing.assert_array_equal(unflipped, [plain, plain])
+
+
+def test_the_middle_of_an_image_that_is_made_to_cover_first():
+    """ImageNet's evaluation, 256 -> 224, here 32 -> 28."""
+    image = coordinates(100, 200)
+    (found,) = CenterCrop((28, 28), cover=(32, 32))([image])
+    numpy.testing.assert_array_equal(found, resize_to_cover(image, (32, 32))[2:30, 18:46])

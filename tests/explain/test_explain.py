@@ -60,6 +60,11 @@ def test_pointing():
     assert centre_hit(mask)
 
 
+def test_network_input_is_squeezed_where_the_network_was_trained_so():
+    config = {'resize': [24, 20], 'fit': 'squeeze'}
+    assert network_input(numpy.zeros((30, 60, 3), 'u1'), config).shape == (24, 20, 3)
+
+
 def test_network_input_shows_the_whole_image_at_the_scale_of_validation():
     config = {'resize': [20, 20], 'mean': [0, 0, 0], 'std': [1, 1, 1]}
     small = network_input(numpy.full((30, 60, 3), 51, 'u1'), config)

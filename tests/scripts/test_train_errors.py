@@ -68,6 +68,19 @@ CASES = {
     'workers': ({'--workers': '-1'}, ['--workers -1']),
     'unknown flag': ({'--epochs-of-fame': '3'}, ['--epochs-of-fame']),
     'resume nothing': ({'--resume': 'nowhere'}, ['nowhere: no run there']),
+    'recipe': ({'--recipe': 'mine'}, ['--recipe', 'mine', 'paper', 'original']),
+    'task of a folder': ({'--task': 'maker'}, ['--task: is for --dataset compcars']),
+    'task': ({'--dataset': 'compcars', '--task': 'colour'}, ['--task', 'colour', 'maker']),
+    'pad and resized crop': ({'--crop': 'resized', '--pad': '2'}, ['--pad 2: a resized crop needs none']),
+    'fit and resized crop': ({'--crop': 'resized', '--fit': 'squeeze'}, ['--fit squeeze']),
+    'imagenet without a folder': ({'--dataset': 'imagenet'}, ['imagenet', '--data-dir', 'image-net.org']),
+    'compcars without a folder': ({'--dataset': 'compcars'}, ['compcars', '--data-dir', 'comp_cars']),
+    'celeba without a folder': ({'--dataset': 'celeba'}, ['celeba', '--data-dir', 'CelebA.html']),
+    'svhn in an empty folder': ({'--dataset': 'svhn', '--data-dir': 'tests'}, ['train_32x32.mat', 'http']),
+    'cam of several tasks': (
+        {'--dataset': 'faces', '--variant': 'cam', '--n-images': '8'}, ['--variant cam']),
+    'log-sum of several tasks': (
+        {'--dataset': 'faces', '--attention': 'log-sum', '--n-images': '8'}, ['--attention log-sum']),
     'cifar folder': ({'--dataset': 'cifar10', '--data-dir': 'nowhere'}, ['nowhere: neither cifar-10']),
 }
 
@@ -118,7 +131,7 @@ def test_resume_of_a_broken_config(script, tmp_path, content):
 def test_an_image_that_vanishes_during_training_is_named(script, tmp_path, monkeypatch):
     from chainer_abn.datasets import examples
     from chainer_abn.training.extensions import TimedUpdater
-    monkeypatch.setattr(examples.Store.__init__, '__defaults__', (False, 0))     # keep none in memory
+    monkeypatch.setattr(examples.Store.__init__, '__defaults__', (False, 0, 'cover', True))   # none in memory
     update = TimedUpdater.update
 
     def vanish(self):
