@@ -45,7 +45,7 @@ def draw_panel(axes, table, on, panel):
              ('ours, best epoch ± deviation', BEST, 'o', -0.18, [result.best for result in panel]),
              ('ours, last epoch ± deviation', LAST, 's', 0.18, [result.last for result in panel]))
     for name, colour, marker, shift, scores in kinds:
-        dots = [(score[0], i + shift, score[1]) for i, score in enumerate(scores) if score]
+        dots = [(score[0], i + shift, score[1] or 0) for i, score in enumerate(scores) if score]
         if dots:
             x, y, deviation = zip(*dots, strict=True)
             axes.errorbar(x, y, xerr=None if name == 'paper' else deviation, fmt=marker, color=colour,

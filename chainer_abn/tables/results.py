@@ -14,12 +14,12 @@ IDENTITY = {'--arch', '--variant', '--attention', '--task', '--seed', *HOW, *WHE
 
 
 class Score(NamedTuple):
-    """Mean and population deviation, in % or points."""
+    """Mean and population deviation, in % or points; of one value it has none."""
     mean: float
-    deviation: float
+    deviation: float | None
 
     def __str__(self):
-        return f'{self.mean:.2f} ± {self.deviation:.2f}'
+        return f'{self.mean:.2f}' + ('' if self.deviation is None else f' ± {self.deviation:.2f}')
 
 
 class Result(NamedTuple):
@@ -93,7 +93,9 @@ def points(table, accuracy):
 
 
 def score(values):
-    return Score(float(numpy.mean(values)), float(numpy.std(values))) if values else None
+    if not values:
+        return None
+    return Score(float(numpy.mean(values)), float(numpy.std(values)) if len(values) > 1 else None)
 
 
 def deviations(results):
