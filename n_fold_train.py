@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from chainer_abn import runtime
-from chainer_abn.datasets import NAMES, TASKS, open_dataset
+from chainer_abn.datasets import NAMES, TASKS, is_multitask, open_dataset
 from chainer_abn.datasets.examples import Store
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
@@ -199,15 +199,17 @@ def print_network(options):
     if options.dataset is not None:
         resolve(options, start_config)
         dataset = open_data(options)
-        n_class, multitask = len(dataset.classes), is_multitask(dataset)
+        n_class, multitask = len(dataset.classes), is_multitask(options.dataset)
     else:
         options.arch = options.arch or start_config.get('arch')
         if options.arch is None:
             raise InputError('--summary: --arch is missing')
         check_image_size(options.image_size)
         check_attention(options)
-        n_class, multitask = 10 if architecture(options.arch).image_size == 32 else 1000, False
-    attention = options.attention or known_attention(start_config) or 'residual'
+        n_class = 10 if architecture(options.arch).image_size == 32 else 1000
+        if multitask := start_config.get('multitask', False):
+            n_class = len(start_config['classes'])
+    attention = options.attention or known_attention(start_config, multitask) or 'residual'
     net = build(options.arch, n_class, options.variant or 'abn', attention, dropout=options.dropout,
                 multitask=multitask)
     try:
@@ -270,13 +272,9 @@ def open_data(options):
     more = {name: getattr(options, name) for name in ('task', 'boxes') if getattr(options, name) is not None}
     dataset = open_dataset(options.dataset, options.data_dir, options.kfold == 0, options.n_images,
                            options.seed, **more)
-    if is_multitask(dataset):
+    if is_multitask(options.dataset):
         check_multitask(options)
     return dataset
-
-
-def is_multitask(dataset):
-    return getattr(dataset, 'multitask', False)
 
 
 def check_batchsize(batchsize, folds):
@@ -295,7 +293,7 @@ def network_config(options, store, fold, train):
         arch=options.arch, variant=options.variant, attention=options.attention,
         dropout=dropout_of(options.arch, options.dropout), in_channels=3, classes=store.dataset.classes,
         image_size=options.image_size, resize=options.resize,
-        mean=mean, std=std, fit=options.fit, multitask=is_multitask(store.dataset),
+        mean=mean, std=std, fit=options.fit, multitask=is_multitask(options.dataset),
         kfold=options.kfold, fold=fold, seed=options.seed)
 
 

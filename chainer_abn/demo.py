@@ -51,7 +51,7 @@ def main():
                          f'{" or ".join(GENERATED)}')
     dataset = open_dataset(options.dataset, None, options.kfold == 0, options.n_images, options.seed)
     folds, targets = folds_of(dataset, options.kfold, options.seed), targets_of(dataset)
-    sheet = Sheet(['held-out image', *(dataset.classes if config['multitask'] else ['attention'])])
+    sheet = Sheet(['held-out image', *(dataset.classes if config.get('multitask') else ['attention'])])
     hits, centre, area = ([[] for _ in targets] for _ in range(3))
     for fold in run.finished_folds():
         held_out = folds[fold - 1][1]

@@ -10,7 +10,10 @@ class InputError(ValueError):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose complaints are one line on stderr (exit status 2)."""
+    """An argparse parser whose complaints are one line on stderr (exit status 2); flags are written out."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message):
         raise InputError(f'{message} (see {self.prog} --help)')

@@ -15,7 +15,7 @@ from chainer_abn.datasets.cifar import SOURCES, Cifar
 from chainer_abn.datasets.compcars import TASKS, CompCars
 from chainer_abn.datasets.faces import Faces
 from chainer_abn.datasets.folder import Folder
-from chainer_abn.datasets.folds import stratified_subset
+from chainer_abn.datasets.folds import some_of
 from chainer_abn.datasets.imagenet import ImageNet
 from chainer_abn.datasets.shapes import Shapes
 from chainer_abn.datasets.subset import Subset
@@ -27,6 +27,11 @@ READ = {'svhn': Svhn, 'imagenet': ImageNet, 'compcars': CompCars, 'celeba': Cele
 NAMES = (*GENERATED, *SOURCES, *READ)
 
 
+def is_multitask(name):
+    """Whether a name on the command line is that of a data set of several tasks."""
+    return getattr({**GENERATED, **READ}.get(name), 'multitask', False)
+
+
 def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0, **options):
     """The data set that ``--dataset`` names.
 
@@ -35,7 +40,8 @@ def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0, *
         data_dir: where the files of a named data set lie.
         with_split (bool): with its own split into train and test, for ``--kfold 0``; otherwise the
             training images alone.
-        n_images (int): how many to generate or to take, the classes in their shares.
+        n_images (int): how many to generate (a fifth more for the test) or to take, the classes and the parts
+            of a split in their shares.
         seed (int): for the generated images and for the choice.
         options: ``task`` and ``boxes`` of :class:`~chainer_abn.datasets.compcars.CompCars`.
 
@@ -57,4 +63,4 @@ def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0, *
         raise InputError(f'--dataset {name}: {what}, and not one of {", ".join(NAMES)}')
     if n_images is None:
         return dataset
-    return Subset(dataset, stratified_subset(dataset.labels, n_images, seed))
+    return Subset(dataset, some_of(dataset, n_images, seed))

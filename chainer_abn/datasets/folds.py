@@ -50,7 +50,48 @@ def k_folds(labels, classes, k, seed):
     return list(splitter.split(numpy.zeros(len(labels)), labels))
 
 
-def stratified_subset(labels, n, seed):
+def some_of(dataset, n, seed):
+    """Sorted indices of ``n`` images of a data set, the classes in their shares, for ``--n-images``.
+
+    Of a data set with a split the parts are in their shares too, and each class that has training images
+    keeps one at least.
+
+    Raises:
+        InputError: fewer than that takes.
+    """
+    if dataset.split is None:
+        return stratified_subset(dataset.labels, dataset.classes, n, seed)
+    train, test = dataset.split
+    least = 1 if dataset.labels.ndim == 2 else len(numpy.unique(dataset.labels[train]))
+    if n <= least:
+        raise InputError(f'--n-images {n}: at least {least + 1} are needed, {least} for training and one for '
+                         'the test')
+    n = min(n, len(train) + len(test))
+    n_test = min(max(round(n * len(test) / (len(train) + len(test))), 1), n - least, len(test))
+    rng = numpy.random.default_rng(seed)
+    return numpy.sort(numpy.concatenate([
+        part[drawn(dataset.labels[part], count, at_least, rng)]
+        for part, count, at_least in ((train, min(n - n_test, len(train)), 1), (test, n_test, 0))]))
+
+
+def drawn(labels, n, at_least, rng):
+    """Indices of ``n`` labels, each class in its share as nearly as can be, and ``at_least`` so often."""
+    if labels.ndim == 2:
+        return rng.permutation(len(labels))[:n]
+    classes, where, counts = numpy.unique(labels, return_inverse=True, return_counts=True)
+    wanted = n * counts / len(labels)
+    take = numpy.clip(wanted.astype(int), at_least, counts)
+    while (missing := n - take.sum()) != 0:
+        # one more for those farthest below their share, or one less for those farthest above
+        can = take < counts if missing > 0 else take > at_least
+        one = numpy.sign(missing)
+        order = numpy.argsort(numpy.where(can, one * (take - wanted), numpy.inf), kind='stable')
+        take[order[:min(abs(missing), can.sum())]] += one
+    return numpy.concatenate([rng.permutation(numpy.flatnonzero(where == k))[:take[k]]
+                              for k in range(len(classes))])
+
+
+def stratified_subset(labels, classes, n, seed):
     """Sorted indices of ``n`` of the images, the classes in their shares; (n, T) labels: any."""
     if labels.ndim == 2:
         return numpy.sort(numpy.random.default_rng(seed).permutation(len(labels))[:n])
@@ -59,6 +100,10 @@ def stratified_subset(labels, n, seed):
         raise InputError(f'--n-images {n}: fewer than the {n_class} classes')
     if n > len(labels) - n_class:
         return numpy.arange(len(labels))
+    counts = numpy.bincount(labels, minlength=len(classes))
+    if 1 in counts:
+        name = classes[int((counts == 1).argmax())]
+        raise InputError(f'--n-images {n}: class {name!r} has one image only, and can have no share')
     chosen, _ = train_test_split(
         numpy.arange(len(labels)), train_size=n, stratify=labels, random_state=seed)
     return numpy.sort(chosen)

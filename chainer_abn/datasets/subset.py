@@ -7,7 +7,6 @@ class Subset:
     def __init__(self, dataset, indices):
         self.base, self.indices = dataset, numpy.asarray(indices)
         self.classes, self.ignored = dataset.classes, dataset.ignored
-        self.multitask = getattr(dataset, 'multitask', False)
         self.labels = dataset.labels[self.indices]
         self.split = None
         if dataset.split is not None:

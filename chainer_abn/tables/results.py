@@ -32,7 +32,7 @@ class Result(NamedTuple):
         last (Score): likewise, at the last epoch.
         n (int): folds in these.
         difference (float): of the best mean to the paper's figure, in points; None where one is missing or of
-            another data set.
+            another data set or split.
         state (str): of the run that is not finished, such as ``running 12/300 epochs``; else empty.
     """
     cell: object
@@ -80,7 +80,7 @@ def result_of(table, cell, runs):
     best, last = (score([points(table, fold[name]) for fold in folds])
                   for name in ('best_accuracy', 'last_accuracy'))
     comparable = best and cell.paper is not None and all(
-        run.arguments['dataset'] == cell.training.dataset for run in runs)
+        run.arguments['dataset'] == cell.training.dataset and run.arguments['kfold'] == 0 for run in runs)
     unfinished = [f'{"running" if run.running else "cut at"} {run.epochs_done}/{run.epochs} epochs'
                   for run in runs if not run.finished]
     return Result(cell, runs, best, last, len(folds), best.mean - cell.paper if comparable else None,

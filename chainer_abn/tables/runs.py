@@ -14,7 +14,7 @@ from chainer_abn.training.run_folder import RunFolder, read_json
 HOW = '--gpu', '--accelerator', '--threads', '--workers'
 WHERE = '--out', '--data-dir'
 SHORT = {'-g': '--gpu', '-a': '--arch', '-b': '--batchsize', '-e': '--epoch', '-k': '--kfold',
-         '--attention-map': '--attention'}
+         '-r': '--resume', '--attention-map': '--attention'}
 
 
 class Request(NamedTuple):

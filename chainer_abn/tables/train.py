@@ -10,11 +10,13 @@ from pathlib import Path
 import chainer_abn
 from chainer_abn.errors import InputError
 from chainer_abn.interrupt import Terminated
-from chainer_abn.tables.runs import Run, flags_of
+from chainer_abn.tables.runs import Run, flags_of, runs_there
 
 PATIENCE = 10                   # seconds for a child to end its iteration and write its files
 OURS = {'--out': 'give --out before the --', '--dataset': 'give --dataset before the --',
-        '--seed': 'give --seeds', '--resume': 'leave it out'}
+        '--seed': 'give --seeds', '--resume': 'leave it out',
+        # what the cell is
+        **dict.fromkeys(('--arch', '--variant', '--attention', '--task'), 'choose --rows')}
 
 
 def program():
@@ -75,8 +77,8 @@ def train(table, cells, seeds, request):
         if flag in OURS:
             raise InputError(f'-- {flag}: is set for each run; {OURS[flag]}')
     runs = [Run(request.out, cell, seed) for seed in seeds for cell in cells]
-    for run in runs:
-        if run.config is not None:
+    for cell in cells:
+        for run in runs_there(request.out, cell):       # of other seeds too: show takes them together
             run.check(request)
     script = str(program())
     for i, run in enumerate(runs, 1):

@@ -16,7 +16,6 @@ import chainer
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
 EXPANSION = 100                 # a compressed file of weights at rest shrinks that far, a bomb farther
-NEEDED = 'image_size', 'resize', 'mean', 'std'  # besides what rebuilds the network
 
 
 def save(path, net, config):
@@ -64,16 +63,15 @@ def load(path):
     arrays = read_npz(path)
     try:
         config = json.loads(str(arrays.pop(CONFIG)))
-        if not all(name in config for name in NEEDED):
-            raise KeyError
+        check_config(config)
         with chainer.using_config('fresh_weights', False):
             net = build(config['arch'], len(config['classes']), config['variant'],
                         config['attention'], config['in_channels'], config.get('dropout'),
                         config.get('multitask', False))
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     except InputError as error:
         raise InputError(f'{path}: {error}') from None
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
     expected = chainer.serializers.DictionarySerializer()
     net.serialize(expected)
     for name, array in expected.target.items():
@@ -82,6 +80,22 @@ def load(path):
                              f'{config["arch"]}')
     chainer.serializers.NpzDeserializer(arrays).load(net)
     return net, config
+
+
+def check_config(config):
+    """Raise KeyError, TypeError or ValueError unless what is said of images and classes can be."""
+    for name in 'image_size', 'resize':
+        sides = config[name]
+        if len(sides) != 2 or not all(type(side) is int and 0 < side < 2 ** 16 for side in sides):
+            raise ValueError
+    for name in 'mean', 'std':
+        values = [float(value) for value in config[name]]
+        if len(values) != 3 or not all(map(math.isfinite, values)) or name == 'std' and min(values) <= 0:
+            raise ValueError
+    if config.get('fit', 'cover') not in ('cover', 'squeeze'):
+        raise ValueError
+    if not all(isinstance(name, str) for name in config['classes']):
+        raise TypeError
 
 
 def arrays_of(link):

@@ -49,7 +49,10 @@ def start_from(net, source):
     unfit = {name for name, array in wanted.items()
              if name not in found or found[name].shape != array.shape}
     head = {name for name in wanted if name.startswith('attention_branch/') and not of_images(name)}
-    fresh = {'attention head': head if head & unfit else set(), 'classifier': unfit - head}
+    # a layer's bias would fit where only its weights do not
+    layers = {name.rpartition('/')[0] for name in unfit - head}
+    fresh = {'attention head': head if head & unfit else set(),
+             'classifier': {name for name in wanted.keys() - head if name.rpartition('/')[0] in layers}}
     for name in wanted.keys() - set().union(*fresh.values()):
         wanted[name][...] = found[name]
     return [what for what, names in fresh.items() if names]

@@ -1,7 +1,7 @@
 """The settings of a run: what is used where nothing is said, and what makes no sense."""
 import math
 
-from chainer_abn.datasets import NAMES
+from chainer_abn.datasets import NAMES, is_multitask
 from chainer_abn.datasets.transforms import MIN_SIDE
 from chainer_abn.errors import InputError
 from chainer_abn.links.build import architecture, dropout_of
@@ -23,9 +23,9 @@ def resolve(options, start_config):
     """
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
-    # a pretrained network goes on with the colours and the shape of images it knows
     arch = options.arch or start_config.get('arch')
     row = settings_of(options.dataset, arch, options.recipe)
+    multitask = is_multitask(options.dataset)
     check_attention(options)
     schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
     epoch = row.epoch if options.epoch is None else options.epoch
@@ -33,16 +33,17 @@ def resolve(options, start_config):
         'skip_bad': False,
         'crop': row.crop, 'flip': row.flip, 'turn': row.turn, 'rotate': 0.0,
         'pad': 0 if options.crop == 'resized' else row.pad,
-        'fit': start_config.get('fit', row.fit),
+        'fit': 'cover' if (options.crop or row.crop) == 'resized' else row.fit,
+        # a pretrained network goes on with the colours it knows
         'mean': start_config.get('mean', row.mean), 'std': start_config.get('std', row.std),
         'arch': arch or row.arch, 'dropout': row.dropout, 'freeze': [],
-        'variant': 'abn', 'attention': known_attention(start_config) or row.attention,
+        'variant': 'abn', 'attention': known_attention(start_config, multitask) or row.attention,
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': row.gamma, 'warmup': 0.0, 'seed': 402,
         'dtype': 'float32', 'capture': False,
         # a shorter or longer run has its milestones at the same shares of it
-        'milestones': [round(m * epoch / row.epoch) for m in row.milestones],
+        'milestones': [max(1, round(m * epoch / row.epoch)) for m in row.milestones],
     }
     if options.dataset == 'compcars':
         defaults.update(task='model', boxes=False)
@@ -75,7 +76,10 @@ def resolve(options, start_config):
         if options.pad:
             raise InputError(f'--pad {options.pad}: a resized crop needs none')
         if options.fit != 'cover':
-            raise InputError(f'--fit {options.fit}: a resized crop is taken from the image as it is')
+            raise InputError(f'--fit {options.fit}: a resized crop is taken from the image as it is; '
+                             'leave it out, or give --crop random')
+    elif options.turn and options.image_size[0] != options.image_size[1]:
+        raise InputError('--turn: needs a square --image-size, or --crop resized')
     if any(r + 2 * options.pad < s for r, s in zip(options.resize, options.image_size, strict=True)):
         raise InputError('--resize: smaller than --image-size')
     if options.std and min(options.std) <= 0:
@@ -90,15 +94,18 @@ def resize_of(row, options):
     """[height, width] that images are made to cover where nothing was said."""
     if row.resize and options.image_size == [row.image_size] * 2:
         return [row.resize] * 2
+    if row.resize and row.resize == row.image_size:
+        return options.image_size
     # small images of one size are cropped as they are; else ImageNet's 256 -> 224
     if options.pad or row.image_size == 32:
         return options.image_size
     return [round(s * 256 / 224) for s in options.image_size]
 
 
-def known_attention(start_config):
-    """The mechanism of the pretrained network if it has one, else None."""
-    return start_config['attention'] if start_config.get('variant') == 'abn' else None
+def known_attention(start_config, multitask=False):
+    """The mechanism of the pretrained network if it has one of the same kind, else None."""
+    same = start_config.get('variant') == 'abn' and start_config.get('multitask', False) == multitask
+    return start_config['attention'] if same else None
 
 
 def check_attention(options):

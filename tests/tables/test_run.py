@@ -49,6 +49,12 @@ def test_what_stands_behind_the_dashes_wins(fake, tables):
     assert config['arguments']['kfold'] == 10
 
 
+def test_runs_of_other_seeds_must_be_alike(fake, tables):
+    assert tables(*TWO, '--seeds', 1, '--epochs-scale', '0.01', '--out', fake.out).status == 0
+    result = tables(*TWO, '--seeds', 2, '--out', fake.out)
+    assert result.status == 2 and '--epoch 3' in result.err[0] and len(fake.calls()) == 2
+
+
 def test_other_data_are_trained_on(fake, tables):
     tables('run', 'table3', '--rows', 'vgg16/model', '--dataset', 'cars', '--out', fake.out)
     assert '--dataset cars' in fake.calls()[0] and '--task' not in fake.calls()[0]
@@ -122,6 +128,9 @@ def test_the_recipe_spelled_out_is_the_same_run(fake, tables):
     (['run', 'table2', '--rows', 'attentionnext'], 'the paper only quotes AttentionNeXt; nothing to train'),
     (['run', 'table1', '--', '--out', 'x'], '-- --out: is set for each run; give --out before the --'),
     (['run', 'table1', '--', '--seed', '3'], '-- --seed: is set for each run; give --seeds'),
+    (['run', 'table1', '--', '-r', 'x'], '-- --resume: is set for each run; leave it out'),
+    (['run', 'table1', '--', '-a', 'resnet8'], '-- --arch: is set for each run; choose --rows'),
+    (['run', 'table3', '--', '--task', 'maker'], '-- --task: is set for each run; choose --rows'),
     (['run', 'table1', '--epochs-scale', '0'], '--epochs-scale'),
     (['run', 'table1', '--epochs-scale', 'nan'], '--epochs-scale'),
     (['run', 'table1', '--seeds', '1,x'], '--seeds'),

@@ -73,6 +73,18 @@ def test_objects_are_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+WRONG = [{'fit': 'keep'}, {'fit': ['x']}, {'classes': [1, 2, 3]}, {'resize': [0, 0]}, {'image_size': [32]},
+         {'resize': [10 ** 9, 32]}, {'resize': '32'}, {'mean': [0, 0]}, {'std': [1, 0, 1]},
+         {'mean': [float('nan')] * 3}, {'std': None}]
+
+
+@pytest.mark.parametrize('entry', WRONG, ids=str)
+def test_what_cannot_be_said_of_images_and_classes_is_refused(saved, entry):
+    rewrite(saved[1], lambda arrays: arrays.update(config=json.dumps({**CONFIG, **entry})))
+    with pytest.raises(InputError, match='no complete config'):
+        chainer_abn.load(saved[1])
+
+
 def rewrite(path, change):
     with numpy.load(path) as npz:
         arrays = {name: npz[name] for name in npz.files}
