@@ -51,6 +51,8 @@ def main():
                          f'{" or ".join(GENERATED)}')
     dataset = open_dataset(options.dataset, None, options.kfold == 0, options.n_images, options.seed)
     folds, targets = folds_of(dataset, options.kfold, options.seed), targets_of(dataset)
+    if not run.finished_folds():
+        raise InputError(f'{run.root}: no fold is finished yet')
     sheet = Sheet(['held-out image', *(dataset.classes if config.get('multitask') else ['attention'])])
     hits, centre, area = ([[] for _ in targets] for _ in range(3))
     for fold in run.finished_folds():
@@ -58,6 +60,8 @@ def main():
         maps, logits = look(run.best_network(fold), dataset, held_out)
         for t, target in enumerate(targets):
             pairs = [(m[t], target.places[i]) for m, i in zip(maps, held_out, strict=True) if target.there[i]]
+            if not pairs:
+                continue
             found = [pointing_hit(m, place) for m, place in pairs]
             print(f'fold {fold}: {target.maximum} in {numpy.mean(found):.1%} of {len(found)} {target.images}')
             hits[t] += found
@@ -67,6 +71,9 @@ def main():
             image = dataset.image(i)
             sheet.add([image, *(overlay(image, values) for values in m)], caption(dataset, i, row))
     for t, target in enumerate(targets):
+        if not hits[t]:
+            print(f'no {target.images}')
+            continue
         print(f'all folds: {target.maximum} in {numpy.mean(hits[t]):.1%}; the middle of the image: '
               f'{numpy.mean(centre[t]):.1%}; a place by chance: {numpy.mean(area[t]):.1%}')
     picture = Path(run.root, 'attention.png')

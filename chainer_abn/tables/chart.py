@@ -17,12 +17,15 @@ def draw(table, results, notes):
     panels = {}
     for result in results:
         panels.setdefault(result.cell.on, []).append(result)
+    others = {on: other_data(panel) for on, panel in panels.items()}
+    for on in filter(others.get, panels):       # there the paper's figures cannot stand beside ours
+        panels[on] = [result for result in panels[on] if result.runs]
     heights = [len(panel) + 2.5 for panel in panels.values()]
     figure = Figure((9, 0.27 * sum(heights) + 0.22 * len(notes) + 1.2), layout='constrained')
     figure.suptitle('\n'.join([table.title, *notes]), fontsize=9, wrap=True)
     all_axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for axes, (on, panel) in zip(all_axes, panels.items(), strict=True):
-        draw_panel(axes, table, on, panel)
+        draw_panel(axes, table, on, panel, others[on])
     found = {}
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -32,11 +35,14 @@ def draw(table, results, notes):
     return figure
 
 
-def draw_panel(axes, table, on, panel):
-    others = sorted({run.arguments['dataset'] for result in panel for run in result.runs
-                     if run.arguments['dataset'] != result.cell.training.dataset})
-    if others:                  # the paper's figures cannot stand beside ours
-        panel = [result for result in panel if result.runs]
+def other_data(panel):
+    """Names of the data sets that were trained on instead of the paper's."""
+    return sorted({run.arguments['dataset'] for result in panel for run in result.runs
+                   if run.arguments['dataset'] != result.cell.training.dataset})
+
+
+def draw_panel(axes, table, on, panel, others):
+    if others:
         on = f'{", ".join(others)} instead of {on}'
     one_column = len({result.cell.column for result in panel}) == 1
     labels = [result.cell.row + f'  {result.cell.column}' * (not one_column) for result in panel]

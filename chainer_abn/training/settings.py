@@ -88,7 +88,8 @@ ORIGINAL = Settings('resnet50', 32, 200, 5e-5, 1e-4, 'cosine', turn=True, positi
 
 OURS = {
     'shapes': Settings('resnet8', 32, 20, 0.05, 1e-4, 'cosine', pad=4, image_size=32),
-    'faces': Settings('resnet8', 32, 20, 0.05, 1e-4, 'cosine', pad=4, positive_map=False, image_size=32),
+    'faces': Settings('resnet8', 32, 20, 0.02, 1e-4, 'cosine', pad=4, positive_map=False,
+                      attention='multiply', image_size=32),
 }
 
 # The original port, but for its learning rate, turns and std: 5e-5 fine-tunes ImageNet weights and learns

@@ -1,4 +1,5 @@
 """The end of ``make demo``, on a run of a few images."""
+import json
 import re
 
 import pytest
@@ -38,6 +39,14 @@ def test_each_attribute_has_its_share_of_the_images_that_have_it(script, python,
         assert f'all folds: the maximum of its map lies where {name} shows' in result.stdout
     with Image.open(run / 'attention.png') as sheet:
         assert min(sheet.size) > 400
+
+
+def test_a_run_without_a_finished_fold_is_refused(tmp_path, monkeypatch):
+    (tmp_path / 'config.json').write_text(json.dumps({
+        'arguments': {'kfold': 2, 'dataset': 'shapes', 'n_images': 24, 'seed': 1}}))
+    monkeypatch.setattr('sys.argv', ['demo', str(tmp_path)])
+    with pytest.raises(InputError, match='no fold is finished yet'):
+        demo.main()
 
 
 def test_other_runs_are_refused(tmp_path, monkeypatch):
