@@ -135,8 +135,11 @@ def test_a_signal_ends_all_processes_and_the_run_can_go_on(one_by_one, script, t
 
 def test_a_killed_process_is_told_and_none_outlives_a_killed_parent(tmp_path):
     parent, trainers = started(tmp_path / 'run', '-e', 500)
+    deadline = time.monotonic() + 60
+    while not all(map(children, trainers)):                 # the other one may not have its fold yet
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.05)
     workers = [worker for trainer in trainers for worker in children(trainer)]
-    assert workers
     os.kill(trainers[0], signal.SIGKILL)
     line = parent.stderr.readline()
     assert line.startswith('fold ') and 'failed on cpu: its process was killed by SIGKILL' in line

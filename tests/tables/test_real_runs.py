@@ -2,7 +2,7 @@
 import csv
 import json
 
-TINY = '--', '--n-images', '24', '--batchsize', '6', '--arch', 'resnet8', '--gpu', '-1'
+TINY = '--', '--n-images', '24', '--batchsize', '6', '--gpu', '-1'
 
 
 def test_a_mechanism_of_table_1_on_other_data(python, tmp_path):
