@@ -167,7 +167,7 @@ def make_parser():
 
     training = parser.add_argument_group('training')
     training.add_argument('--recipe', choices=RECIPES,
-                          help='settings of the paper, or of the original port; flags go before')
+                          help='settings of the paper, or of the original port; flags change them')
     training.add_argument('--kfold', '-k', type=int,
                           help='number of folds (default 4); 0: the data set\'s own split')
     training.add_argument('--folds', type=fold_list, metavar='I,J', help='train these folds only')
