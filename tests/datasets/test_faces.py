@@ -44,7 +44,7 @@ def test_places_lie_in_the_face_and_apart():
 
 def test_an_attribute_shows_in_its_place():
     """Over many images, with and without differ in the place and not elsewhere in the face."""
-    faces = Faces(1500, 4)
+    faces = Faces(900, 4)
     gray = faces.images.mean(-1)
     darkness = numpy.array([image[face].mean() for image, face in zip(gray, faces.masks, strict=True)])
     spread = {}

@@ -58,8 +58,13 @@ def named(arch, kind, n_class):
             'attention': 'log-sum' if kind == 'log-sum' else 'residual'}
 
 
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('arch', NAMES)
+# log-sum and cam differ in the head alone, which a smaller member of the family has too
+LARGE = {'densenet-bc-190-40', 'wrn-28-10', 'resnext-29-8x64d', 'resnext-29-16x64d', 'resnet101', 'resnet152',
+         'se-resnet101', 'se-resnet152', 'vgg16-bn'}
+
+
+@pytest.mark.parametrize('arch, kind', [(arch, kind) for arch in NAMES for kind in KINDS
+                                        if arch not in LARGE or kind in ('abn', 'baseline')])
 def test_forward_backward_save_and_load(tmp_path, arch, kind):
     small = architecture(arch).image_size == 32
     numpy.random.seed(0)
@@ -68,10 +73,14 @@ def test_forward_backward_save_and_load(tmp_path, arch, kind):
     assert len({id(p) for p in parameters.values()}) == len(parameters)
     for mechanism in KINDS[kind]:
         net.mechanism = mechanism
-        for size in ((16, 16), (16, 20)) if small else ((32, 32), (32, 48)):
+        # of two shapes where something is pooled that is not in the other kinds
+        both = kind == 'baseline' or mechanism == 'residual' and kind == 'abn'
+        sizes = ((16, 20), (16, 16)) if small else ((32, 48), (32, 32))
+        for size in sizes if both else sizes[:1]:
             check_gradients(net, batch(size))
     # the mechanism is one word of the file: each with the networks that are quick to write
-    for mechanism in KINDS[kind] if count(net) < 2e6 else KINDS[kind][:1]:
+    quick = count(net) < 2e6
+    for mechanism in KINDS[kind] if quick else KINDS[kind][:1] if kind == 'abn' else ():
         net.mechanism, config = mechanism, named(arch, kind, 7)
         if kind == 'abn':
             config['attention'] = mechanism

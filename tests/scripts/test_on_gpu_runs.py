@@ -33,15 +33,14 @@ def whole(request, tmp_path_factory):
             made[flags] = tmp_path_factory.mktemp('runs') / 'whole'
             result = script('n_fold_train', *TINY, *flags, '--out', made[flags])
             # a slow machine draws progress
-            assert result.status == 0 and all(line.startswith('fold 1 [') for line in result.err)
+            assert result.status == 0 and all(' [' in line for line in result.err)
         return made[flags]
     return make
 
 
 @pytest.mark.parametrize('flags', [
-    (), ('--dtype', 'mixed16'), ('-a', 'wrn-10-1'), ('--dataset', 'faces', '--attention', 'multiply'),
-    ('--dataset', 'faces', '--attention', 'residual', '--dtype', 'mixed16')],
-    ids=['float32', 'mixed16', 'dropout', 'tasks', 'tasks mixed16'])
+    (), ('--dtype', 'mixed16'), ('-a', 'wrn-10-1'), ('--dataset', 'faces', '--dtype', 'mixed16', '-e', 2)],
+    ids=['float32', 'mixed16', 'dropout', 'tasks'])
 def test_the_same_files_again_and_captured(whole, script, tmp_path, monkeypatch, flags):
     first = whole(script, *flags)
     assert script('n_fold_train', *TINY, *flags, '--out', tmp_path / 'again').status == 0
