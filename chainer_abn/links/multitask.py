@@ -107,9 +107,6 @@ class TaskAttentionBranch(Block, chainer.Chain):
             self.stage = backbone.last_stage(1)
             self.conv_map = L.Convolution2D(backbone.channels, n_task, 1, nobias=True, initialW=fresh(LECUN))
 
-    def start_positive(self):
-        """Nothing to do: the maps are the evidence, which the scores make high for the answer yes."""
-
     def forward(self, g):
         y = self.run(self.stage(g))
         # pooling and not F.max, which would give the gradient to each of several equal maxima

@@ -58,7 +58,11 @@ def resolve(options, start_config):
     native = architecture(options.arch).image_size
     options.image_size = options.image_size or [row.image_size or native] * 2
     options.resize = options.resize or resize_of(row, options)
+    check_values(options)
 
+
+def check_values(options):
+    """Refuse numbers out of their range and settings that contradict each other; all are filled in."""
     for name, at_least in (('batchsize', 1), ('epoch', 1), ('kfold', 0), ('seed', 0), ('pad', 0),
                            ('momentum', 0), ('weight_decay', 0), ('warmup', 0), ('rotate', 0),
                            ('workers', 0), ('gamma', 0), ('lr', 0)):
