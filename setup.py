@@ -31,13 +31,15 @@ setup(
     ],
     extras_require={
         # chainer.gradient_check imports pkg_resources (setuptools); onnx: the remedies for onnx_chainer
-        'test': ['onnx', 'pytest>=8', 'ruff', 'setuptools<81'],
+        'test': ['av>=15', 'onnx', 'pytest>=8', 'ruff', 'setuptools<81', 'tensorboardX>=2.6.4'],
         # tests of the GPU's code where there is none (tests/emulator), and both compilers of its kernels
         'test-gpu': ['cupy-cuda13x>=14', 'nvidia-cuda-runtime==13.*', 'nvidia-cuda-nvrtc==13.*',
                      'nvidia-cuda-nvrtc-cu12'],
         'cuda12': ['cupy-cuda12x[ctk]>=14', 'nvidia-cudnn-cu12>=9'],
         'cuda13': ['cupy-cuda13x[ctk]>=14', 'nvidia-cudnn-cu13>=9'],
+        'tensorboard': ['tensorboardX>=2.6.4'],
         'torch': ['torch>=2.0'],
+        'video': ['av>=15'],
         'mpi': ['mpi4py>=4', 'mpich'],
     },
 )

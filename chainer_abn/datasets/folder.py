@@ -85,22 +85,50 @@ def class_names(root):
     return tuple(names)
 
 
-def say_ignored(paths):
-    """One line on stderr about files that are no images, if there are any."""
+def say_ignored(paths, n=None):
+    """One line on stderr about files that are no images, if there are any; ``n`` where not all are given."""
     if paths:
-        print(f'left out {len(paths)} files that are no images, such as {paths[0]}', file=sys.stderr)
+        print(f'left out {n or len(paths)} files that are no images, such as {paths[0]}', file=sys.stderr)
 
 
 def find_images(folder):
-    """All files below ``folder``, sorted by path: images, and others. Links are followed once."""
-    images, others, seen = [], [], set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if name[0] != '.']
-        for path in (Path(here, name) for name in files if name[0] != '.'):
-            (images if is_image(path) else others).append(path)
-    return sorted(images), sorted(others)
+    """All files below ``folder``, sorted by path: images, and others, as lists of Path."""
+    images, others = [], []
+    for path, good in walk(folder):
+        (images if good else others).append(Path(path))
+    return images, others
+
+
+def walk(folder, leave_out=None):
+    """Yield (path, whether it is an image) of all files below ``folder``, in the order of sorted paths.
+
+    Hidden ones and the folder ``leave_out`` are left out; a folder that links lead to twice is entered once.
+    No more than the names of one folder are in memory.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    yield from _walk(os.fspath(folder), set() if leave_out is None else {os.path.realpath(leave_out)})
+
+
+def _walk(folder, seen):
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    names, folders = [], set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name[0] != '.':
+                    names.append(entry.name)
+                    if entry.is_dir():
+                        folders.add(entry.name)
+    except OSError as error:
+        raise InputError(f'{folder}: {error.strerror}') from None
+    for name in sorted(names):
+        path = os.path.join(folder, name)
+        if name in folders:
+            yield from _walk(path, seen)
+        else:
+            yield path, is_image(path)

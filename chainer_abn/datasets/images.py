@@ -1,4 +1,7 @@
 """Image files as arrays."""
+import contextlib
+import os
+
 import numpy
 from PIL import Image, ImageOps
 
@@ -27,13 +30,18 @@ def read_image(path, cover=None):
     Raises:
         InputError: the file is missing, no image, or cut short; it is named.
     """
+    with opening(path), Image.open(path) as image:
+        if cover is not None:
+            # a square, since the orientation tag may turn the image
+            image.draft(None, (max(cover), max(cover)))
+        return to_rgb(image)
+
+
+@contextlib.contextmanager
+def opening(path):
+    """Let what goes wrong when an image file is read be an InputError that names ``path``."""
     try:
-        with Image.open(path) as image:
-            if cover is not None:
-                # a square, since the orientation tag may turn the image
-                image.draft(None, (max(cover), max(cover)))
-            image = ImageOps.exif_transpose(image)
-            return numpy.asarray(_to_rgb(image))
+        yield
     except FileNotFoundError:
         raise InputError(f'{path}: no such file') from None
     except Image.UnidentifiedImageError:
@@ -47,7 +55,7 @@ def read_image(path, cover=None):
 
 def is_image(path):
     """Whether the file is one: told by its suffix, else by its content."""
-    if path.suffix.lower() in SUFFIXES:
+    if os.path.splitext(path)[1].lower() in SUFFIXES:
         return True
     try:
         with Image.open(path):
@@ -58,7 +66,12 @@ def is_image(path):
         return False
 
 
-def _to_rgb(image):
+def to_rgb(image):
+    """A Pillow image of any mode as :func:`read_image` gives it: (H, W, 3) uint8 RGB."""
+    return numpy.asarray(_opaque(ImageOps.exif_transpose(image)))
+
+
+def _opaque(image):
     if image.mode.startswith(('I', 'F')):               # 16 or 32 bits, one channel
         pixels = numpy.asarray(image).astype('f8')
         top = 65535 if image.mode.startswith('I') else max(pixels.max(), 1e-9)

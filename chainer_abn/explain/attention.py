@@ -2,10 +2,9 @@
 
 It is in (0, 1), but from 0 up with ``log-sum``, and of any sign in a multi-task network with ``multiply``.
 There too the highest place is where the attribute is seen most: the attention score is the map's maximum.
+It is of no class: ``--class`` does not change it, nor does ``--layer``.
 """
 from chainer_abn.errors import InputError
-
-import chainer
 
 
 def check(net):
@@ -14,8 +13,5 @@ def check(net):
                          'variant)')
 
 
-def maps(net, x):
-    with chainer.using_config('train', False), chainer.no_backprop_mode():
-        _, logits, attention = net(x)
-    attention, logits = (chainer.cuda.to_cpu(y.array) for y in (attention, logits))
-    return attention if net.multitask else attention[:, 0], logits
+def maps(seen):
+    return seen.attention if seen.net.multitask else seen.attention[:, 0]

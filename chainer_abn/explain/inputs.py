@@ -1,7 +1,82 @@
-"""Images as a trained network wants them."""
-import numpy
+"""Images as a trained network wants them, and where they come from."""
+import itertools
+import os
+from pathlib import Path
 
+import numpy
+from PIL import Image
+
+from chainer_abn.datasets.folder import walk
+from chainer_abn.datasets.frames import frames, is_animation
+from chainer_abn.datasets.images import opening
 from chainer_abn.datasets.transforms import FITS, normalize_of
+from chainer_abn.errors import InputError
+
+
+class Inputs:
+    """The files named, and the images in the folders named: gone over again each time, never all in memory.
+
+    Args:
+        names (sequence of str): files and folders.
+        leave_out: a folder that is left out, with all that is in it.
+
+    Attributes:
+        ignored: the path of a file in the folders that is no image, in a list, and how many there are; known
+            when all have been gone over.
+
+    Raises:
+        InputError: one of them is missing or no image, or is the folder that is to be left out.
+    """
+
+    def __init__(self, names, leave_out=None):
+        self.names, self.leave_out, self.ignored = list(dict.fromkeys(names)), leave_out, ([], 0)
+        folders = [os.path.realpath(name) for name in self.names if os.path.isdir(name)]
+        if leave_out is not None and os.path.realpath(leave_out) in folders:
+            raise InputError(f'--out {leave_out}: is one of the folders to read; name another')
+        for name in self.names:
+            if not os.path.exists(name):
+                raise InputError(f'{name}: no such file or folder')
+            if not os.path.isdir(name):
+                check_header(name)
+        # what a folder that is named too brings
+        self.names = [name for name in self.names
+                      if not any(str(parent) in folders for parent in Path(os.path.realpath(name)).parents)]
+
+    def __iter__(self):
+        """Yields (path, stem of its output files); stems are unique."""
+        taken = set()
+        for path in self._paths():
+            stem = os.path.splitext(os.path.basename(path))[0]
+            numbered = (f'{stem}-{i}' for i in itertools.count(2))
+            stem = next(s for s in itertools.chain([stem], numbered) if s not in taken)
+            taken.add(stem)
+            yield path, stem
+
+    def _paths(self):
+        n_ignored, example = 0, None
+        for name in self.names:
+            if not os.path.isdir(name):
+                yield name
+                continue
+            empty = True
+            for path, good in walk(name, self.leave_out):
+                if good or is_animation(path):
+                    empty = False
+                    yield path
+                else:
+                    n_ignored, example = n_ignored + 1, example or path
+            if empty:
+                raise InputError(f'{name}: no image in this folder')
+        self.ignored = [example] if n_ignored else [], n_ignored
+
+
+def check_header(path):
+    """Raises InputError unless a file begins as an image, an animation or a video does."""
+    if is_animation(path):
+        next(frames(path))
+        return
+    with opening(path), Image.open(path):
+        pass
 
 
 def network_input(image, config):

@@ -1,4 +1,6 @@
 """A map as a picture."""
+import functools
+
 import matplotlib
 import numpy
 from PIL import Image
@@ -33,11 +35,23 @@ def resize_map(values, size, interpolation='bilinear'):
     return numpy.asarray(image.resize(size[::-1], INTERPOLATIONS[interpolation]))
 
 
+def is_empty(values):
+    """Whether a map (h, w) has no highest place: one value all over, or a value that is not finite."""
+    return not (numpy.isfinite(values).all() and numpy.ptp(values) > 0)
+
+
+def scaled(values):
+    """A map that is not empty -> the same from 0 to 1, float32."""
+    values = numpy.asarray(values, 'f8')
+    low = values.min()
+    return ((values - low) / (values.max() - low)).astype('f')
+
+
 def overlay(image, values, alpha=0.5, colormap='jet', interpolation='bilinear'):
     """Lay a map over an image, as in the paper's figures: resized, JET, half transparent.
 
-    The colours span the map's own range, so that the strongest place is always the last colour;
-    a map of one value takes the first.
+    The colours span the map's own range, so that the strongest place is always the last colour. An empty
+    map (:func:`is_empty`) is drawn as nothing: the image comes back as it is.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -53,7 +67,17 @@ def overlay(image, values, alpha=0.5, colormap='jet', interpolation='bilinear'):
         InputError: no such colormap.
     """
     check_colormap(colormap)
-    values = resize_map(values, image.shape[:2], interpolation)
-    values = (values - values.min()) / max(numpy.ptp(values), 1e-12)
-    colours = matplotlib.colormaps[colormap](values)[..., :3] * 255
-    return (alpha * colours + (1 - alpha) * image).round().astype('u1')
+    if is_empty(values):
+        return image.copy()
+    values = resize_map(scaled(values), image.shape[:2], interpolation)
+    low, high = values.min(), values.max()              # bicubic overshoots, shrinking loses peaks
+    n = matplotlib.colormaps[colormap].N
+    index = ((values - low) * (n / max(high - low, 1e-6))).astype('i').clip(0, n - 1)
+    return (alpha * colours_of(colormap)[index] + (1 - alpha) * image).round().astype('u1')
+
+
+@functools.cache
+def colours_of(colormap):
+    """(N, 3) float, 0 to 255: the colours of a colormap."""
+    colours = matplotlib.colormaps[colormap]
+    return colours(numpy.arange(colours.N))[:, :3] * 255

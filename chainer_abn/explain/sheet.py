@@ -1,9 +1,11 @@
 """Many pictures on one sheet."""
 import math
 
+import numpy
 from PIL import Image, ImageDraw, ImageFont
 
 CELL, GAP, LINE = 144, 6, 16        # pixels
+PAIR = 220                          # least width of each of a pair
 LIMIT = 120                         # entries; more would be too small to see
 
 
@@ -20,9 +22,13 @@ class Sheet:
     def __init__(self, titles):
         self.titles, self.entries, self.left_out = titles, [], 0
 
+    @property
+    def full(self):
+        return len(self.entries) == LIMIT
+
     def add(self, pictures, caption):
         """pictures: (H, W, 3) uint8 arrays of any size, one per title."""
-        if len(self.entries) == LIMIT:
+        if self.full:
             self.left_out += 1
             return
         self.entries.append(([_fit(picture) for picture in pictures], caption))
@@ -64,3 +70,26 @@ def _shorten(text, pen, font, width):
     while text and pen.textlength(text + '...', font) > width:
         text = text[:-1]
     return text + '...'
+
+
+def pair(pictures, captions):
+    """Two pictures of one size side by side, at their own size (small ones in whole steps), captions below.
+
+    Args:
+        pictures: two (H, W, 3) uint8 arrays.
+        captions: two str.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    scale = max(1, round(PAIR / max(pictures[0].shape[:2])))
+    pictures = [Image.fromarray(picture.repeat(scale, 0).repeat(scale, 1)) for picture in pictures]
+    width, height = pictures[0].size
+    cell = max(width, PAIR)
+    both = Image.new('RGB', (2 * cell + GAP, height + LINE + GAP), 'white')
+    pen, font = ImageDraw.Draw(both), ImageFont.load_default(12)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left = i * (cell + GAP)
+        both.paste(picture, (left, 0))
+        pen.text((left + 1, height + 2), _shorten(caption, pen, font, cell), 'black', font)
+    return numpy.asarray(both)

@@ -30,9 +30,15 @@ class ABN(chainer.Chain):
             self.attention_branch = AttentionBranch(backbone, n_class, log_sum)
             self.perception_branch = PerceptionBranch(backbone, n_class)
 
-    def forward(self, x):
-        """x: (B, in_channels, H, W) float32, normalised -> :class:`Output`."""
+    def forward(self, x, edit=None):
+        """x: (B, in_channels, H, W) float32, normalised -> :class:`Output`.
+
+        ``edit``, where given, is a function of the map that gives the one to use in its place, of the same
+        shape and dtype.
+        """
         g = self.feature_extractor(x)
         attention_logits, attention = self.attention_branch(g)
+        if edit is not None:
+            attention = edit(attention)
         logits = self.perception_branch(attend(g, attention, self.mechanism))
         return Output(attention_logits, logits, attention)

@@ -56,13 +56,16 @@ class MultiTaskABN(chainer.Chain):
             self.attention_branch = TaskAttentionBranch(backbone, n_task, bounded=attention != 'multiply')
             self.perception_branch = TaskPerceptionBranch(backbone, n_task, separate=True)
 
-    def forward(self, x):
+    def forward(self, x, edit=None):
         """x (B, in_channels, H, W) float32, normalised -> :class:`Output`.
 
         Its attention logits are (B, T), logits (B, T, 2), of no and yes, and attention (B, T, h, w).
+        ``edit``: as of :class:`~chainer_abn.links.abn.ABN`.
         """
         g = self.feature_extractor(x)
         attention_logits, attention = self.attention_branch(g)
+        if edit is not None:
+            attention = edit(attention)
         n, n_task, *size = attention.shape
         maps = F.reshape(attention, (n * n_task, 1, *size))
         logits = self.perception_branch(attend(F.repeat(g, n_task, axis=0), maps, self.mechanism))

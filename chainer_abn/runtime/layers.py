@@ -6,6 +6,8 @@ import chainer.links as L
 def plain_layers(block, usable):
     """Whether all layers are as Chainer made them: without hooks or methods of their own.
 
+    The block itself may have hooks, which see what it gives however it is run.
+
     Args:
         block (chainer_abn.runtime.blocks.Block)
         usable: array -> whether it can be a parameter; they are float32.
@@ -14,7 +16,7 @@ def plain_layers(block, usable):
         return False
     for layer in block.layers():
         for link in layer.links():
-            if link._n_local_link_hooks or 'forward' in link.__dict__:
+            if link._n_local_link_hooks and link is not block or 'forward' in link.__dict__:
                 return False
             kind = type(link)
             if kind in _PLAIN:

@@ -7,9 +7,9 @@ import zipfile
 import numpy
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import replacing
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
-from chainer_abn.training.files import replacing
 from chainer_abn.version import __version__
 
 import chainer

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy
 
 from chainer_abn.errors import InputError
-from chainer_abn.training.files import replacing
+from chainer_abn.files import replacing
 
 DTYPES = {
     'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'LongStorage': '<i8',

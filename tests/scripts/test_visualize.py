@@ -6,7 +6,9 @@ from helpers import write_class_folders
 from PIL import Image
 
 import chainer_abn
-from chainer_abn.explain.inputs import to_batch
+from chainer_abn.explain.inputs import softmax, to_batch
+from chainer_abn.explain.look import look
+from chainer_abn.explain.overlay import overlay
 from chainer_abn.training import checkpoint
 
 import chainer
@@ -48,7 +50,7 @@ def test_maps_lie_over_photos_of_different_shapes(model, script, tmp_path):
         raw = numpy.load(out / f'{name}_attention.npy')
         assert raw.dtype == 'f' and raw.ndim == 2 and 0 <= raw.min() < raw.max() <= 1
     assert numpy.load(out / 'wide_attention.npy').shape == (16, 36)
-    assert {p.name for p in out.iterdir()} == {'predictions.csv', 'grid.png'} | {
+    assert {p.name for p in out.iterdir()} == {'predictions.csv', 'settings.json', 'grid.png'} | {
         f'{name}_attention.{suffix}' for name in sizes for suffix in ('png', 'npy')}
 
 
@@ -104,6 +106,8 @@ def test_alpha_and_colormap(model, script, tmp_path):
 def bad_cases(tmp_path, model):
     text = tmp_path / 'text.png'
     text.write_text('hello')
+    video = tmp_path / 'text.mp4'
+    video.write_text('hello')
     baseline = tmp_path / 'baseline.npz'
     checkpoint.save(baseline, chainer_abn.build('resnet8', 7, 'baseline'), {**CONFIG, 'variant': 'baseline'})
     foreign = tmp_path / 'foreign.npz'
@@ -123,6 +127,7 @@ def bad_cases(tmp_path, model):
         'no attention': (['--model', baseline, good], 'no attention branch'),
         'input missing': ([*m, tmp_path / 'gone.png'], 'gone.png: no such file or folder'),
         'input is text': ([*m, good, text], 'text.png: not an image'),
+        'video is text': ([*m, good, video], 'text.mp4: not a video'),
         'empty folder': ([*m, tmp_path / 'empty'], 'empty: no image in this folder'),
         'method': ([*m, good, '--method', 'attention,magic'], '--method magic: unknown; use attention'),
         'colormap': ([*m, good, '--colormap', 'jett'], '--colormap jett'),
@@ -130,13 +135,30 @@ def bad_cases(tmp_path, model):
         'interpolation': ([*m, good, '--interpolation', 'cubic'], '--interpolation'),
         'gpu': ([*m, good, '--gpu', '99'], '--gpu 99: no such GPU'),
         'unknown flag': ([*m, good, '--bogus'], '--bogus'),
+        'cam of no GAP network': ([*m, good, '--method', 'cam,magic'], '--method magic'),
+        'class': ([*m, good, '--class', 'clas 9'],
+                  '--class clas 9: the network has no such class; nearest of its 7'),
+        'class number': ([*m, good, '--class', '7'], '--class 7: the network has no such class'),
+        'layer': ([*m, good, '--method', 'grad-cam', '--layer', 'stage'],
+                  '--layer stage: the network has no such layer; nearest are '),
+        'layer of attention': ([*m, good, '--layer', 'feature_extractor'],
+                               '--layer feature_extractor: is for'),
+        'edit of a baseline': (['--model', baseline, good, '--edit', 'centre', '--out', tmp_path / 'maps'],
+                               'attention: the network has no attention branch'),
+        'edit with methods': ([*m, good, '--edit', 'centre', '--method', 'cam'], '--method cam: --edit'),
+        'edit file': ([*m, good, '--edit', 'gone.png'], 'gone.png: no such file'),
+        'edit box': ([*m, good, '--edit', 'box:1,2,3'], '--edit box:1,2,3: not box:x0,y0,x1,y1'),
+        'mode': ([*m, good, '--mode', 'add'], '--mode add: is for --edit'),
+        'nothing to resume': ([*m, good, '--resume'], '--resume: '),
     }
 
 
 @pytest.mark.parametrize('case', [
     'no input', 'no model', 'model missing', 'model is text', 'model of another program',
-    'model cut short', 'no attention', 'input missing', 'input is text', 'empty folder', 'method', 'colormap',
-    'alpha', 'interpolation', 'gpu', 'unknown flag'])
+    'model cut short', 'no attention', 'input missing', 'input is text', 'video is text', 'empty folder',
+    'method', 'colormap', 'alpha', 'interpolation', 'gpu', 'unknown flag', 'cam of no GAP network', 'class',
+    'class number', 'layer', 'layer of attention', 'edit of a baseline', 'edit with methods', 'edit file',
+    'edit box', 'mode', 'nothing to resume'])
 def test_errors_are_one_line_and_write_nothing(model, script, tmp_path, case):
     arguments, message = bad_cases(tmp_path, model)[case]
     result = script('visualize', *arguments, '--out', tmp_path / 'maps')
@@ -157,3 +179,193 @@ def test_skip_bad_names_what_it_left_out(model, script, tmp_path):
     (images / 'ant/0.png').write_bytes(b'nothing')
     result = script('visualize', '--model', model, images, '--out', tmp_path / 'maps', '--skip-bad')
     assert result.status == 0 and 'ant/0.png' in result.err[0] and len(table(tmp_path / 'maps')) == 3
+
+
+METHODS = 'attention,cam,grad-cam,grad-cam++'
+
+
+def test_every_method_has_its_picture_and_raw_map(model, script, tmp_path):
+    paths = [photo(tmp_path / name, (40, 32), i) for i, name in enumerate(['x.png', 'y.png'])]
+    out = tmp_path / 'maps'
+    result = script('visualize', '--model', model, *paths, '--out', out, '--method', METHODS, '--npy',
+                    '--grid', '--class', 'class 4', '--layer', 'feature_extractor/1')
+    assert result.status == 0, result.err
+    net, config = chainer_abn.load(model)
+    x = to_batch([numpy.asarray(Image.open(path)) for path in paths], config)
+    seen = look(net, x, METHODS.split(','), 'feature_extractor/1', 4)
+    probability = softmax(seen.logits)
+    for i, row in enumerate(table(out)):
+        assert row['class'] == 'class 4'
+        assert float(row['class_probability']) == pytest.approx(probability[i, 4], abs=1e-4)
+        for name in METHODS.split(','):
+            raw = numpy.load(out / f'{row["stem"]}_{name}.npy')
+            numpy.testing.assert_allclose(raw, seen.maps[name][i], rtol=1e-4, atol=1e-6)
+            picture = numpy.asarray(Image.open(out / f'{row["stem"]}_{name}.png'))
+            assert abs(picture - overlay(numpy.asarray(Image.open(paths[i])), raw).astype('i')).max() <= 1
+    with Image.open(out / 'grid.png') as sheet:
+        assert sheet.width == 5 * 150 + 6
+
+
+def test_layers_are_listed(model, script):
+    result = script('visualize', '--model', model, '--layer', 'list')
+    assert result.status == 0 and 'perception_branch/stage  64 x 8 x 8' in result.out
+
+
+def test_empty_maps_are_said(script, tmp_path):
+    net = chainer_abn.build('resnet8', 7)
+    net.perception_branch.fc.W.array[...] = 0
+    checkpoint.save(tmp_path / 'net.npz', net, CONFIG)
+    paths = [photo(tmp_path / name, (32, 32)) for name in ('x.png', 'y.png')]
+    result = script('visualize', '--model', tmp_path / 'net.npz', *paths, '--out', tmp_path / 'maps',
+                    '--method', 'attention,grad-cam')
+    assert result.status == 0
+    assert result.err == ['grad-cam: 2 maps are empty (one value all over, or not finite) and drawn as '
+                          f'nothing, such as of {paths[0]}']
+    drawn = Image.open(tmp_path / 'maps/x_grad-cam.png')
+    numpy.testing.assert_array_equal(numpy.asarray(drawn), numpy.asarray(Image.open(paths[0])))
+
+
+def test_a_cut_run_goes_on_and_ends_as_a_whole_one(model, script, tmp_path):
+    for i in range(7):
+        photo(tmp_path / f'in/{"ab"[i % 2]}/x{i}.png', (32, 32), i)
+    (tmp_path / 'in/b/x3.png').write_bytes(b'no image')
+    flags = '--model', model, tmp_path / 'in', '--batchsize', 2, '--skip-bad', '--grid', '--method', 'cam'
+    assert script('visualize', *flags, '--out', tmp_path / 'whole').status == 0
+    cut = tmp_path / 'cut'
+    assert script('visualize', *flags, '--out', cut).status == 0
+    lines = (cut / 'predictions.csv').read_bytes().splitlines(keepends=True)
+    (cut / 'predictions.csv').write_bytes(b''.join(lines[:4]) + lines[4][:9])
+    kept = [row['stem'] for row in csv.DictReader(line.decode() for line in lines[:4])]
+    for path in cut.glob('*_cam.png'):
+        if path.stem.removesuffix('_cam') not in kept:
+            path.unlink()
+        else:
+            path.write_bytes(b'drawn before')
+    (cut / 'grid.png').unlink()
+    result = script('visualize', *flags, '--out', cut, '--resume')
+    assert result.status == 0 and '6 images (3 of them drawn before)' in result.out[-1]
+    for path in (tmp_path / 'whole').iterdir():
+        before = path.stem.removesuffix('_cam') in kept
+        assert (cut / path.name).read_bytes() == (b'drawn before' if before else path.read_bytes()), path.name
+
+
+@pytest.mark.parametrize('change, message', [
+    (['--alpha', '0.3'], 'were made with another alpha'),
+    (['--method', 'grad-cam'], 'were made with another method'),
+    (['--class', '3'], 'were made with another class'),
+])
+def test_other_settings_are_not_mixed_in(model, script, tmp_path, change, message):
+    photo(tmp_path / 'in/x.png', (32, 32))
+    flags = '--model', model, tmp_path / 'in', '--out', tmp_path / 'maps'
+    assert script('visualize', *flags).status == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'maps').iterdir()}
+    result = script('visualize', *flags, *change, '--resume')
+    assert result.status == 2 and message in result.err[0] and len(result.err) == 1
+    (tmp_path / 'in/x.png').rename(tmp_path / 'in/z.png')
+    result = script('visualize', *flags, '--resume')
+    assert result.status == 2 and 'x.png, which is not among the inputs' in result.err[0]
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / 'maps').iterdir()}
+
+
+def test_what_is_written_is_never_read(model, script, tmp_path):
+    photo(tmp_path / 'in/x.png', (32, 32))
+    flags = '--model', model, tmp_path / 'in', '--out'
+    for _ in range(2):
+        assert script('visualize', *flags, tmp_path / 'in/maps').status == 0
+        assert [row['stem'] for row in table(tmp_path / 'in/maps')] == ['x']
+    result = script('visualize', *flags, tmp_path / 'in')
+    assert result.status == 2 and 'is one of the folders to read' in result.err[0]
+    assert sorted(path.name for path in (tmp_path / 'in').iterdir()) == ['maps', 'x.png']
+
+
+def animation(path, n=5, size=(40, 32)):
+    frames = [Image.fromarray(numpy.random.default_rng(i).integers(0, 255, (*size[::-1], 3)).astype('u1'))
+              for i in range(n)]
+    path.parent.mkdir(exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[50, 120, 90, 40, 200][:n], loop=0,
+                   lossless=True)
+    return frames
+
+
+def test_an_animation_is_drawn_frame_by_frame(model, script, tmp_path):
+    frames = animation(tmp_path / 'in/clip.webp')
+    photo(tmp_path / 'in/photo.png', (40, 32))
+    out = tmp_path / 'maps'
+    result = script('visualize', '--model', model, tmp_path / 'in', '--out', out, '--method',
+                    'attention,grad-cam', '--npy', '--batchsize', 2, '--grid')
+    assert result.status == 0, result.err
+    assert {path.name for path in out.iterdir()} == {
+        'predictions.csv', 'settings.json', 'grid.png', 'clip_frames.csv',
+        *(f'clip_{m}.{s}' for m in ('attention', 'grad-cam') for s in ('gif', 'npy')),
+        *(f'photo_{m}.{s}' for m in ('attention', 'grad-cam') for s in ('png', 'npy'))}
+    net, config = chainer_abn.load(model)
+    seen = look(net, to_batch([numpy.asarray(frame) for frame in frames], config), ['attention'])
+    numpy.testing.assert_allclose(numpy.load(out / 'clip_attention.npy'), seen.maps['attention'], rtol=1e-5)
+    with Image.open(out / 'clip_attention.gif') as gif:
+        assert gif.n_frames == 5 and gif.size == (40, 32) and gif.info['loop'] == 0
+        times = []
+        for i in range(5):
+            gif.seek(i)
+            times.append(gif.info['duration'])
+            expected = overlay(numpy.asarray(frames[i]), seen.maps['attention'][i])
+            assert abs(numpy.asarray(gif.convert('RGB')).astype('i') - expected).mean() < 20    # 256 colours
+        assert times == [50, 120, 90, 40, 200]
+    with open(out / 'clip_frames.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['frame'] for row in rows] == list('12345') and rows[1]['milliseconds'] == '120'
+    mean = softmax(seen.logits).mean(axis=0)
+    assert table(out)[0]['predicted_class'] == f'class {mean.argmax()}'
+    assert float(table(out)[0]['probability']) == pytest.approx(mean.max(), abs=2e-4)
+
+
+def test_an_unreadable_frame_is_named_and_nothing_of_the_file_stays(model, script, tmp_path):
+    animation(tmp_path / 'clip.gif')
+    whole = (tmp_path / 'clip.gif').read_bytes()
+    (tmp_path / 'clip.gif').write_bytes(whole[:len(whole) * 3 // 4])
+    good = photo(tmp_path / 'a.png', (32, 32))
+    out = tmp_path / 'maps'
+    result = script('visualize', '--model', model, good, tmp_path / 'clip.gif', '--out', out)
+    assert result.status == 2 and len(result.err) == 1 and 'clip.gif, frame 4: unreadable' in result.err[0]
+    assert {path.name for path in out.iterdir()} == {'a_attention.png', 'predictions.csv', 'settings.json'}
+    result = script('visualize', '--model', model, good, tmp_path / 'clip.gif', '--out', out, '--resume',
+                    '--skip-bad')
+    assert result.status == 0 and 'frame 4' in result.err[0] and len(table(out)) == 1
+
+
+def test_an_edited_map_is_shown_with_what_it_does(model, script, tmp_path):
+    paths = [photo(tmp_path / f'{name}.png', (40, 32), i) for i, name in enumerate('xyz')]
+    out = tmp_path / 'maps'
+    result = script('visualize', '--model', model, *paths, '--out', out, '--edit', 'box:4,0,20,32', '--mode',
+                    'multiply', '--npy', '--grid')
+    assert result.status == 0, result.err
+    net, config = chainer_abn.load(model)
+    x = to_batch([numpy.asarray(Image.open(path)) for path in paths], config)
+    inside = numpy.zeros((16, 20), 'f')
+    inside[:, 2:10] = 1
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        _, before, own = net(x)
+        g = net.feature_extractor(x)
+        after = net.perception_branch(g * (1 + own.array * inside))
+    n_changed = (before.array.argmax(axis=1) != after.array.argmax(axis=1)).sum()
+    assert result.out[0] == f'the edited map changed what is said of {n_changed} of 3 images'
+    before, after = softmax(before.array), softmax(after.array)
+    for i, row in enumerate(table(out)):
+        best = before[i].argmax()
+        assert row['predicted_class'] == f'class {best}'
+        assert row['edited_class'] == f'class {after[i].argmax()}'
+        assert float(row['edited_probability']) == pytest.approx(after[i].max(), abs=1e-4)
+        assert float(row['predicted_class_edited_probability']) == pytest.approx(after[i, best], abs=1e-4)
+        used = numpy.load(out / f'{row["stem"]}_edit.npy')
+        numpy.testing.assert_allclose(used, own.array[i, 0] * inside, rtol=1e-5)
+        with Image.open(out / f'{row["stem"]}_edit.png') as picture:
+            assert picture.width == 2 * 240 + 6           # six times as large, side by side
+
+
+def test_a_box_that_is_not_in_an_image_is_told_with_the_image(model, script, tmp_path):
+    good, small = photo(tmp_path / 'good.png', (40, 40)), photo(tmp_path / 'small.png', (20, 20))
+    flags = '--model', model, good, small, '--out', tmp_path / 'maps', '--edit', 'box:5,5,30,30'
+    result = script('visualize', *flags)
+    assert result.status == 2 and len(result.err) == 1
+    assert 'small.png: --edit box:5,5,30,30: empty, or not inside the image, which has' in result.err[0]
+    assert script('visualize', *flags, '--skip-bad').status == 0
+    assert [row['stem'] for row in table(tmp_path / 'maps')] == ['good']

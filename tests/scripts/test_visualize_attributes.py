@@ -7,9 +7,9 @@ from PIL import Image
 from test_visualize import CONFIG, photo, table
 
 import chainer_abn
-from chainer_abn.explain import attention
 from chainer_abn.explain.answers import LONGEST, Attributes, safe_names
 from chainer_abn.explain.inputs import to_batch
+from chainer_abn.explain.look import look
 from chainer_abn.training import checkpoint
 
 TASKS = ['Smiling', 'Male', 'Wearing_Hat']
@@ -34,7 +34,7 @@ def test_a_picture_of_each_named_attribute(model, script, tmp_path):
     result = script('visualize', '--model', model, tmp_path / 'in', '--out', out,
                     '--attributes', 'Wearing_Hat,Smiling,Smiling', '--npy', '--grid')
     assert result.status == 0, result.err
-    assert {p.name for p in out.iterdir()} == {'predictions.csv', 'grid.png'} | {
+    assert {p.name for p in out.iterdir()} == {'predictions.csv', 'settings.json', 'grid.png'} | {
         f'{stem}_attention-{name}.{suffix}' for stem in ('wide', 'small')
         for name in ('Smiling', 'Wearing_Hat') for suffix in ('png', 'npy')}
     with Image.open(out / 'wide_attention-Smiling.png') as picture:
@@ -49,7 +49,8 @@ def test_maps_and_probabilities_are_those_of_the_network(model, script, tmp_path
     out = tmp_path / 'maps'
     assert script('visualize', '--model', model, path, '--out', out, '--npy').status == 0
     net, config = chainer_abn.load(model)
-    maps, logits = attention.maps(net, to_batch([numpy.asarray(Image.open(path))], config))
+    seen = look(net, to_batch([numpy.asarray(Image.open(path))], config), ['attention'])
+    maps, logits = seen.maps['attention'], seen.logits
     assert maps.shape == (1, 3, 16, 16) and logits.shape == (1, 3, 2)
     row, = table(out)
     assert list(row) == ['file', 'stem', *TASKS] and row['file'] == str(path) and row['stem'] == 'x'
@@ -76,7 +77,7 @@ def test_names_of_attributes_stay_in_the_folder(script, tmp_path):
     path = photo(tmp_path / 'x.png', (20, 20))
     assert script('visualize', '--model', model, path, '--out', out).status == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(
-        ['predictions.csv', *(f'x_attention-{name}.png' for name in found)])
+        ['predictions.csv', 'settings.json', *(f'x_attention-{name}.png' for name in found)])
     assert sorted(p.name for p in tmp_path.iterdir()) == ['net.npz', 'one', 'x.png']
     with open(out / 'predictions.csv', newline='', encoding='utf-8') as file:
         assert next(csv.reader(file))[2:] == names
