@@ -5,21 +5,21 @@
 Every image is judged by the network of the fold that it was held out of.
 """
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy
 
-from chainer_abn.datasets import GENERATED, open_dataset
-from chainer_abn.datasets.folds import folds_of
+from chainer_abn.datasets import GENERATED
 from chainer_abn.errors import ArgumentParser, InputError, run_program
-from chainer_abn.explain import attention
+from chainer_abn.explain import METHODS
 from chainer_abn.explain.answers import Attributes
 from chainer_abn.explain.inputs import network_input, to_batch
+from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import overlay
-from chainer_abn.explain.scores import centre_hit, pointing_hit
+from chainer_abn.explain.scores import centre_map, pointing_hit
 from chainer_abn.explain.sheet import Sheet
 from chainer_abn.training.checkpoint import load
+from chainer_abn.training.held_out import held_out
 from chainer_abn.training.run_folder import RunFolder
 
 SHOWN = 24                      # held-out images per fold on the sheet
@@ -45,29 +45,25 @@ def main():
     parser = ArgumentParser(prog='chainer_abn.demo', description='See where a run on shapes or faces looks.')
     parser.add_argument('run', help='folder of the run')
     run, config = RunFolder.open(parser.parse_args().run)
-    options = SimpleNamespace(**config['arguments'])
-    if options.dataset not in GENERATED:
-        raise InputError(f'{run.root}: a run on {options.dataset}; this needs the masks of '
-                         f'{" or ".join(GENERATED)}')
-    dataset = open_dataset(options.dataset, None, options.kfold == 0, options.n_images, options.seed)
-    folds, targets = folds_of(dataset, options.kfold, options.seed), targets_of(dataset)
-    if not run.finished_folds():
-        raise InputError(f'{run.root}: no fold is finished yet')
+    name = config['arguments'].get('dataset')
+    if name not in GENERATED:
+        raise InputError(f'{run.root}: a run on {name}; this needs the masks of {" or ".join(GENERATED)}')
+    dataset, parts = held_out(run, config)
+    targets = targets_of(dataset)
     sheet = Sheet(['held-out image', *(dataset.classes if config.get('multitask') else ['attention'])])
     hits, centre, area = ([[] for _ in targets] for _ in range(3))
-    for fold in run.finished_folds():
-        held_out = folds[fold - 1][1]
-        maps, logits = look(run.best_network(fold), dataset, held_out)
+    for fold, indices in parts.items():
+        maps, logits = look_at(run.best_network(fold), dataset, indices)
         for t, target in enumerate(targets):
-            pairs = [(m[t], target.places[i]) for m, i in zip(maps, held_out, strict=True) if target.there[i]]
+            pairs = [(m[t], target.places[i]) for m, i in zip(maps, indices, strict=True) if target.there[i]]
             if not pairs:
                 continue
             found = [pointing_hit(m, place) for m, place in pairs]
             print(f'fold {fold}: {target.maximum} in {numpy.mean(found):.1%} of {len(found)} {target.images}')
             hits[t] += found
-            centre[t] += [centre_hit(place) for _, place in pairs]
+            centre[t] += [pointing_hit(centre_map(place.shape), place) for _, place in pairs]
             area[t] += [place.mean() for _, place in pairs]
-        for m, row, i in list(zip(maps, logits, held_out, strict=True))[:SHOWN]:
+        for m, row, i in list(zip(maps, logits, indices, strict=True))[:SHOWN]:
             image = dataset.image(i)
             sheet.add([image, *(overlay(image, values) for values in m)], caption(dataset, i, row))
     for t, target in enumerate(targets):
@@ -91,13 +87,15 @@ def targets_of(dataset):
                    dataset.places[:, t], dataset.labels[:, t] == 1) for t, name in enumerate(dataset.classes)]
 
 
-def look(path, dataset, indices):
+def look_at(path, dataset, indices):
     """Maps (n, T, h, w) and logits of some images by the network of a file; T is 1 where it has one map."""
     net, config = load(path)
-    attention.check(net)
-    found = [attention.maps(net, to_batch([network_input(dataset.image(i), config) for i in part], config))
-             for part in numpy.split(indices, range(BATCH, len(indices), BATCH))]
-    maps, logits = (numpy.concatenate(arrays) for arrays in zip(*found, strict=True))
+    METHODS['attention'].check(net)
+    parts = numpy.split(indices, range(BATCH, len(indices), BATCH))
+    inputs = (to_batch([network_input(dataset.image(i), config) for i in part], config) for part in parts)
+    found = [look(net, x, ['attention']) for x in inputs]
+    maps = numpy.concatenate([seen.maps['attention'] for seen in found])
+    logits = numpy.concatenate([seen.logits for seen in found])
     return (maps if net.multitask else maps[:, None]), logits
 
 

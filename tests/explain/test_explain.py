@@ -1,30 +1,11 @@
+import matplotlib
 import numpy
 import pytest
 
-import chainer_abn
-from chainer_abn.errors import InputError
-from chainer_abn.explain import attention
 from chainer_abn.explain.inputs import batches, network_input, softmax, to_batch
-from chainer_abn.explain.overlay import overlay, resize_map
-from chainer_abn.explain.scores import centre_hit, pointing_hit
+from chainer_abn.explain.overlay import is_empty, overlay, resize_map
+from chainer_abn.explain.scores import pointing_hit
 from chainer_abn.explain.sheet import LIMIT, Sheet
-
-import chainer
-
-
-def test_attention_is_the_networks_own_map_in_test_mode():
-    net = chainer_abn.build('resnet8', 3)
-    x = numpy.random.default_rng(0).standard_normal((2, 3, 16, 24)).astype('f')
-    maps, logits = attention.maps(net, x)
-    with chainer.using_config('train', False), chainer.no_backprop_mode():
-        output = net(x)
-    numpy.testing.assert_array_equal(maps, output.attention.array[:, 0])
-    numpy.testing.assert_array_equal(logits, output.logits.array)
-
-
-def test_a_network_without_attention_is_refused():
-    with pytest.raises(InputError, match='no attention branch'):
-        attention.check(chainer_abn.build('resnet8', 3, 'cam'))
 
 
 def test_overlay_by_hand():
@@ -38,9 +19,22 @@ def test_overlay_by_hand():
     assert jet[0, 0].tolist() == [0, 0, 128] and jet[1, 1].tolist() == [128, 0, 0]
 
 
-def test_a_constant_map_takes_the_first_colour():
-    jet = overlay(numpy.zeros((4, 6, 3), 'u1'), numpy.full((2, 2), 0.7), alpha=1)
-    assert jet.shape == (4, 6, 3) and (jet == [0, 0, 128]).all()
+@pytest.mark.parametrize('values', [
+    numpy.zeros((2, 2)), numpy.full((2, 2), 0.7), [[0, numpy.nan], [1, 2]], [[0, numpy.inf], [1, 2]], [[3]]])
+def test_an_empty_map_is_drawn_as_nothing(values):
+    image = numpy.arange(72, dtype='u1').reshape(4, 6, 3)
+    assert is_empty(values)
+    numpy.testing.assert_array_equal(overlay(image, numpy.array(values), alpha=1), image)
+    assert not is_empty([[0, 1e-12], [0, 0]])
+
+
+def test_the_colours_are_those_of_matplotlib():
+    values = numpy.random.default_rng(0).standard_normal((9, 11)).astype('f')
+    values = (values - values.min()) / numpy.ptp(values)
+    image = numpy.zeros((9, 11, 3), 'u1')
+    for name in 'jet', 'viridis', 'Set1':
+        expected = matplotlib.colormaps[name](values)[..., :3] * 255
+        assert abs(overlay(image, values, 1, name, 'nearest') - expected).max() <= 0.5 + 1e-6
 
 
 def test_resizing_a_map():
@@ -55,9 +49,6 @@ def test_pointing():
     values = numpy.zeros((4, 4))
     values[0, 3] = 1
     assert pointing_hit(values, mask) and not pointing_hit(values[::-1], mask)
-    assert not centre_hit(mask)
-    mask[4, 4] = True
-    assert centre_hit(mask)
 
 
 def test_network_input_is_squeezed_where_the_network_was_trained_so():
