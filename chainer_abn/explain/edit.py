@@ -10,6 +10,7 @@ from PIL import Image
 
 from chainer_abn.datasets.images import read_image
 from chainer_abn.errors import InputError
+from chainer_abn.explain.scores import centre_map
 
 import chainer
 
@@ -43,7 +44,7 @@ def read_edit(text):
         InputError: none of these; from the function, a box that is not in the image.
     """
     if text == 'centre':
-        return lambda size, map_size: centre(map_size)
+        return lambda size, map_size: centre_map(map_size).astype('f')
     if text.startswith('box:'):
         match = re.fullmatch(r'box:(-?\d{1,6}),(-?\d{1,6}),(-?\d{1,6}),(-?\d{1,6})', text)
         if not match:
@@ -52,13 +53,6 @@ def read_edit(text):
         return lambda size, map_size: box(corners, size, map_size)
     picture = Image.fromarray(read_image(text)).convert('L')
     return lambda size, map_size: _resized(picture, map_size, Image.Resampling.BILINEAR)
-
-
-def centre(size):
-    """A Gaussian in the middle, (h, w) float32, 1 at its highest: sigma is a quarter of each side."""
-    y, x = (numpy.exp(-8 * ((numpy.arange(side) + 0.5) / side - 0.5) ** 2) for side in size)
-    values = numpy.outer(y, x)
-    return (values / values.max()).astype('f')
 
 
 def box(corners, size, map_size):

@@ -95,4 +95,4 @@ def no_such_layer(net, x, name):
     near = difflib.get_close_matches(name, layers, n=3, cutoff=0)
     blocks = [layer for layer in layers if layer.count('/') < 3 and layer not in near]
     return InputError(f'--layer {name}: the network has no such layer; nearest are {", ".join(near)}; others '
-                      f'are {", ".join(blocks)} and what is in these (--layer list prints all)')
+                      f'are {", ".join(blocks)} and what is in these (visualize.py --layer list prints all)')

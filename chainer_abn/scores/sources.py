@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy
 
 from chainer_abn.datasets.boxes import Boxes
-from chainer_abn.datasets.folder import find_images, say_ignored
+from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.images import read_image
 from chainer_abn.datasets.masks import Masks
 from chainer_abn.errors import InputError
+from chainer_abn.explain.inputs import Inputs
 from chainer_abn.progress import Progress
 from chainer_abn.training.held_out import held_out
 from chainer_abn.training.run_folder import RunFolder
@@ -118,19 +119,9 @@ def of_model(options):
     reader = reader_of(options)
     if reader is None:
         raise InputError('it is not known where the objects are; name --boxes DIR or --masks DIR')
-    paths = []
-    for path in map(Path, options.images):
-        if path.is_dir():
-            images, others = find_images(path)
-            say_ignored(others)
-            if not images:
-                raise InputError(f'{path}: no image in this folder')
-            paths += images
-        elif path.exists():
-            paths.append(path)
-        else:
-            raise InputError(f'{path}: no such file or folder')
-    images = Files(list(dict.fromkeys(paths)))
+    inputs = Inputs(options.images)
+    images = Files([path for path, _ in inputs])
+    say_ignored(*inputs.ignored)
     return Source(Path(options.model).stem, images, [(options.model, numpy.arange(len(images.paths)))],
                   ByStem(reader, images), False)
 
