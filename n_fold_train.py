@@ -6,7 +6,9 @@
 README.md tells the settings and what a run leaves in its folder.
 """
 import argparse
+import functools
 import hashlib
+import importlib
 import math
 import os
 import re
@@ -24,6 +26,7 @@ from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.interrupt import Terminated
 from chainer_abn.links import ATTENTIONS, VARIANTS, build, summary
 from chainer_abn.links.build import architecture, dropout_of
+from chainer_abn.report import refresh
 from chainer_abn.runtime import devices
 from chainer_abn.training import checkpoint
 from chainer_abn.training.finetune import PARTS, start_from
@@ -56,6 +59,7 @@ def main():
         resolve(options, start_config)
     used = devices.choose_devices(options.gpu, options.accelerator, options.threads)
     check_capture(options.capture, used)
+    check_tensorboard(options.tensorboard)
     store = open_store(options, len(used))
     folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
     check_batchsize(options.batchsize, folds.values())
@@ -78,15 +82,18 @@ def main():
         print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
     task = Task(run, store, folds, configs, options, start)
     todo = [fold for fold in options.folds or folds if fold not in run.finished_folds()]
-    failures = []
+    report, failures = functools.partial(refresh, run, store.dataset), []
     go_on = f'go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
     try:
         if len(used) > 1:
-            failures = train_side_by_side(task, todo, options.gpu)
+            failures = train_side_by_side(task, todo, options.gpu, after_fold=report)
         else:
             for fold in todo:
                 print(f'\n{task.heading(fold)}', flush=True)
                 task.train(fold, *used)
+                report()
+        if not todo:
+            report()
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)(f'; {go_on}') from None
     finished = run.finished_folds()
@@ -187,6 +194,8 @@ def make_parser():
                           help='mixed16: compute in float16, keep weights in float32 (default float32)')
     training.add_argument('--capture', action='store_true', default=None,
                           help='on a GPU, record the step once as a CUDA graph and replay it')
+    training.add_argument('--tensorboard', action='store_true', default=None,
+                          help='write curves and maps for TensorBoard too (needs tensorboardX)')
     devices.add_flags(training, several=True)
     training.add_argument('--out', help='folder of the results (default result/<date-time>)')
     training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
@@ -248,6 +257,14 @@ def check_capture(capture, used):
         raise InputError('--capture: is for a GPU')
     if capture and not chainer.backends.cuda.cudnn_enabled:
         raise InputError(f'--capture: needs cuDNN ({runtime.cudnn.why_not()})')
+
+
+def check_tensorboard(tensorboard):
+    if tensorboard:
+        try:
+            importlib.import_module('tensorboardX')
+        except ImportError:
+            raise InputError('--tensorboard: needs tensorboardX: pip install tensorboardX') from None
 
 
 def open_store(options, n_processes):
@@ -328,7 +345,8 @@ def print_summary(run):
         print(', '.join(f'{name} {sum(table[name] for table in tables) / len(tables):.4f}'
                         for name in tables[0]))
     print(f'mean  {summary["mean_accuracy"]:13.4f} ± {summary["std_accuracy"]:.4f} '
-          f'over {len(summary["folds"])} folds; everything is in {run.root}')
+          f'over {len(summary["folds"])} folds; everything is in {run.root}'
+          + f', the report is {run.report}' * run.report.exists())
 
 
 def size(text):

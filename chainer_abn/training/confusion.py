@@ -1,4 +1,5 @@
 """What a network of a fold took for what."""
+import matplotlib
 import numpy
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
@@ -15,13 +16,13 @@ def save(path, truth, predicted, classes):
         classes (sequence of str): names of the classes or tasks.
     """
     if numpy.ndim(truth) == 2:
-        counts = counts_by_task(truth, predicted)
-        figure = draw_accuracies(counts, classes)
+        counts, picture = counts_by_task(truth, predicted), draw_accuracies
     else:
-        counts = confusion_matrix(truth, predicted, labels=range(len(classes)))
-        figure = draw(counts, classes)
+        counts, picture = confusion_matrix(truth, predicted, labels=range(len(classes))), draw
     numpy.save(path.with_name(path.name + '.npy'), counts)
-    figure.savefig(path.with_name(path.name + '.png'), dpi=100)
+    # a name with two $ is no formula
+    with matplotlib.rc_context({'text.parse_math': False}):
+        picture(counts, classes).savefig(path.with_name(path.name + '.png'), dpi=100)
 
 
 def counts_by_task(truth, predicted):

@@ -6,7 +6,7 @@ import numpy
 
 from chainer_abn import interrupt
 from chainer_abn.progress import Progress
-from chainer_abn.training import checkpoint, confusion
+from chainer_abn.training import checkpoint, confusion, predictions
 
 import chainer
 from chainer.training import extension, extensions
@@ -65,13 +65,14 @@ class Validation(extensions.Evaluator):
 
     Attributes:
         truth, predicted: (n,) int arrays of the last evaluation, of several tasks (n, T).
+        probabilities: (n, 2) float32, of the predicted and the true class; of several tasks (n, T), of yes.
     """
 
     def evaluate(self):
         iterator, classifier = self.get_iterator('main'), self.get_target('main')
         iterator.reset()
         summary = chainer.reporter.DictSummary()
-        truth, predicted = [], []
+        truth, predicted, probabilities = [], [], []
         with Progress('validation', len(iterator.dataset), 'images') as progress:
             for batch in iterator:
                 x, t = self.converter(batch, self.device)
@@ -81,14 +82,17 @@ class Validation(extensions.Evaluator):
                 summary.add({name: (value, len(t)) for name, value in observation.items()})
                 truth.append(chainer.cuda.to_cpu(t))
                 predicted.append(chainer.cuda.to_cpu(classifier.logits.argmax(axis=-1)))
+                probabilities.append(predictions.probabilities_of(
+                    chainer.cuda.to_cpu(classifier.logits), truth[-1], predicted[-1]))
                 progress.update(sum(map(len, truth)))
                 interrupt.check()
-        self.truth, self.predicted = numpy.concatenate(truth), numpy.concatenate(predicted)
+        self.truth, self.predicted, self.probabilities = map(
+            numpy.concatenate, (truth, predicted, probabilities))
         return summary.compute_mean()
 
 
 class KeepBest(extension.Extension):
-    """Saves the network and its confusion matrix whenever the validation accuracy is a new best.
+    """Saves network, confusion matrix and predictions whenever the validation accuracy is a new best.
 
     Of equal epochs the first is kept. Its ``attributes`` are the accuracies of each task, where there are
     several.
@@ -98,14 +102,16 @@ class KeepBest(extension.Extension):
         run (RunFolder)
         fold (int)
         config (dict): for the network's file.
+        held_out (Subset): the validation images.
     """
 
     trigger = 1, 'epoch'
     priority = extension.PRIORITY_READER
     name = 'KeepBest'
 
-    def __init__(self, validation, run, fold, config):
+    def __init__(self, validation, run, fold, config, held_out):
         self.validation, self.run, self.fold, self.config = validation, run, fold, config
+        self.held_out = held_out
         self.accuracy, self.epoch, self.attributes = -1.0, 0, None
 
     def __call__(self, trainer):
@@ -114,10 +120,13 @@ class KeepBest(extension.Extension):
             self.accuracy, self.epoch = accuracy, trainer.updater.epoch
             network = trainer.updater.get_optimizer('main').target.network
             checkpoint.save(self.run.best_network(self.fold), network, self.config)
-            found = self.validation.truth, self.validation.predicted, self.config['classes']
-            confusion.save(self.run.matrix(self.fold), *found)
+            found, classes = (self.validation.truth, self.validation.predicted), self.config['classes']
+            confusion.save(self.run.matrix(self.fold), *found, classes)
+            names = [self.held_out.name(i) for i in range(len(self.held_out))]
+            predictions.write(self.run.predictions(self.fold), predictions.Predictions(
+                self.held_out.indices, names, *found, self.validation.probabilities), classes)
             if self.config['multitask']:
-                self.attributes = confusion.attribute_accuracies(*found)
+                self.attributes = confusion.attribute_accuracies(*found, classes)
 
     def serialize(self, serializer):
         self.accuracy = float(serializer('accuracy', self.accuracy))

@@ -41,7 +41,7 @@ def resolve(options, start_config):
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': row.gamma, 'warmup': 0.0, 'seed': 402,
-        'dtype': 'float32', 'capture': False,
+        'dtype': 'float32', 'capture': False, 'tensorboard': False,
         # a shorter or longer run has its milestones at the same shares of it
         'milestones': [max(1, round(m * epoch / row.epoch)) for m in row.milestones],
     }

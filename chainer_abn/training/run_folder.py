@@ -81,6 +81,14 @@ class RunFolder:
         """Without its suffix: .png and .npy."""
         return self.root / f'matrix/{fold}-fold_heatmap'
 
+    def predictions(self, fold):
+        """What the best network says of each validation image."""
+        return self.root / f'matrix/{fold}-fold_predictions.csv'
+
+    @property
+    def report(self):
+        return self.root / 'report.html'
+
     def error(self, what):
         """What a process left that failed at something, such as ``fold 2``."""
         return self.root / f'log/{what.replace(" ", "-")}-error.txt'

@@ -4,6 +4,7 @@ import numpy
 from chainer_abn import interrupt, links
 from chainer_abn.datasets.examples import Examples
 from chainer_abn.datasets.on_gpu import on_gpu
+from chainer_abn.datasets.subset import Subset
 from chainer_abn.datasets.transforms import Augment, CenterCrop, ResizedCrop, normalize_of
 from chainer_abn.errors import InputError
 from chainer_abn.runtime import devices
@@ -46,7 +47,11 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
                  make_iterator(validation, options.batchsize, options.workers, False))
     converter = normalize_of(config, 'e' if options.dtype == 'mixed16' else 'f')
     trainer = make_trainer(
-        classifier, iterators, converter, device, options, run, fold, config)
+        classifier, iterators, converter, device, options, run, fold, config, Subset(store.dataset, split[1]))
+    if options.tensorboard:
+        from chainer_abn.training.tensorboard import TensorBoard, spread
+        trainer.extend(TensorBoard(run.root / f'tensorboard/fold-{fold}',
+                                   Examples(store, spread(split[1]), middle), config, vars(options)))
     if run.snapshot(fold).exists():
         state = checkpoint.read_npz(run.snapshot(fold))
         chainer.serializers.NpzDeserializer(state).load(trainer)

@@ -78,7 +78,7 @@ class Failure(NamedTuple):
         return one_line(f'fold {self.fold} failed on {self.device}: {self.reason}')
 
 
-def train_side_by_side(task, todo, gpus, rows=None):
+def train_side_by_side(task, todo, gpus, rows=None, after_fold=None):
     """Train folds, one at a time on each device; a device that is free takes the next one.
 
     A fold that fails is told and leaves the others alone. The next one on its device gets a fresh process;
@@ -90,11 +90,13 @@ def train_side_by_side(task, todo, gpus, rows=None):
         todo: numbers of the folds to train, in order.
         gpus: numbers of the GPUs; -1: the CPU.
         rows (chainer_abn.progress.Rows): where progress is drawn.
+        after_fold: function that is called in this process whenever a fold has ended, well or not; it gets
+            ``warn``, a function that tells a line on stderr.
 
     Returns:
         list of Failure: what went wrong.
     """
-    parent = Parent(task, todo, gpus, rows or progress.Rows())
+    parent = Parent(task, todo, gpus, rows or progress.Rows(), after_fold)
     with interrupt.deferred():
         try:
             parent.run()
@@ -106,8 +108,9 @@ def train_side_by_side(task, todo, gpus, rows=None):
 class Parent:
     """The process that hands out the folds."""
 
-    def __init__(self, task, todo, gpus, rows):
+    def __init__(self, task, todo, gpus, rows, after_fold=None):
         self.task, self.waiting, self.idle, self.rows = task, list(todo), list(gpus), rows
+        self.after_fold = after_fold
         self.children, self.failures = [], []
         self.has_head = False
 
@@ -152,11 +155,19 @@ class Parent:
             self.rows.print(f'fold  {text}')
 
     def warned(self, child, text):
-        self.rows.print(f'{child.what}: {text}', sys.stderr)
+        self.warn(f'{child.what}: {text}')
+
+    def warn(self, line):
+        self.rows.print(line, sys.stderr)
+
+    def follow_up(self):
+        if self.after_fold:
+            self.after_fold(warn=self.warn)
 
     def finished(self, child):
         self.rows.drop(child)
         self.hand_out(child)
+        self.follow_up()
 
     def failed(self, child, wrong_input, reason, details):
         self.children.remove(child)
@@ -168,9 +179,10 @@ class Parent:
                 file.write_text(details)
                 reason = f'{reason}; more in {file}'
         self.failures.append(Failure(child.fold, child.device, wrong_input, reason))
-        self.rows.print(self.failures[-1], sys.stderr)
+        self.warn(self.failures[-1])
         if child.fold is not None:
             self.idle.append(child.settings.gpu)
+            self.follow_up()
 
     def hand_out(self, child):
         """Give the next fold to a process, or end it where there is none."""

@@ -50,7 +50,7 @@ def make_iterator(examples, batchsize, workers, train, seed=0):
         dataset_timeout=None, **order)
 
 
-def make_trainer(classifier, iterators, converter, device, options, run, fold, config):
+def make_trainer(classifier, iterators, converter, device, options, run, fold, config, held_out):
     """The trainer of a fold.
 
     Args:
@@ -62,6 +62,7 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
         run (RunFolder)
         fold (int)
         config (dict): for the network files.
+        held_out (Subset): the validation images.
     """
     (train, validation), converter = send_ahead(iterators, converter, device)
     step = make_step(make_optimizer(classifier, options), device, options.dtype == 'mixed16',
@@ -84,7 +85,7 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
         trainer.extend(extensions.PlotReport(
             [f'{part}main/{term}' for part in ('', 'validation/') for term in terms], 'epoch',
             filename=run.curve(name, fold).name), name=f'plot_{name}')
-    trainer.extend(KeepBest(validation, run, fold, config))
+    trainer.extend(KeepBest(validation, run, fold, config, held_out))
     trainer.extend(ProgressLine(f'fold {fold}', options.epoch, len(train.dataset)))
     trainer.extend(Snapshot(run.snapshot(fold)))
     return trainer

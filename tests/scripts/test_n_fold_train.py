@@ -48,11 +48,11 @@ def tiny(tmp_path_factory):
 def test_every_file_of_the_contract(tiny):
     out, result = tiny
     found = {str(p.relative_to(out)) for p in out.rglob('*') if p.is_file()}
-    assert found == {'config.json', 'summary.json'} | {
+    assert found == {'config.json', 'summary.json', 'report.html'} | {
         name.format(i) for i in (1, 2) for name in (
             'log/2-{}_fold_log.json', 'snap/2-{}_fold_model.npz', 'model/2-{}_fold.npz',
-            'matrix/{}-fold_heatmap.png', 'matrix/{}-fold_heatmap.npy', 'loss{}.png',
-            'accuracy{}.png')}
+            'matrix/{}-fold_heatmap.png', 'matrix/{}-fold_heatmap.npy', 'matrix/{}-fold_predictions.csv',
+            'loss{}.png', 'accuracy{}.png')}
     for picture in out.rglob('*.png'):
         with Image.open(picture) as image:
             assert min(image.size) > 200

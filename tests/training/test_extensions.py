@@ -44,6 +44,11 @@ def test_confusion_matrix_has_every_class_and_rows_are_the_truth(tmp_path):
     assert (tmp_path / 'm.png').stat().st_size > 1000
 
 
+def test_a_class_with_dollars_is_no_formula(tmp_path):
+    confusion.save(tmp_path / 'm', numpy.array([0, 1]), numpy.array([0, 1]), ['c$x^$', '$$'])
+    assert (tmp_path / 'm.png').exists()
+
+
 def test_escape_codes_are_kept_from_the_output():
     stream = io.StringIO()
     WithoutEscapes(stream).write('\033[Jepoch\n')

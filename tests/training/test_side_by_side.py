@@ -130,6 +130,19 @@ def test_a_process_takes_the_next_fold_and_a_device_that_is_not_there_is_given_u
     assert failure.device == 'gpu 999' and not done(task, 2)
 
 
+def test_the_parent_is_told_of_each_fold_that_has_ended(tmp_path, capfd):
+    task, ended = make(tmp_path, well, read_nothing, well), []
+
+    def after_fold(warn):
+        ended.append([fold for fold in (1, 3) if done(task, fold)])
+        warn(f'{len(ended)} in process {os.getpid()}')
+
+    assert len(train_side_by_side(task, [1, 2, 3], [-1], after_fold=after_fold)) == 1
+    assert ended == [[1], [1], [1, 3]]
+    said = [line for line in capfd.readouterr().err.splitlines() if 'in process' in line]
+    assert said == [f'{i} in process {os.getpid()}' for i in (1, 2, 3)]
+
+
 def test_what_folds_say(tmp_path, capfd):
     class Rows(progress.Rows):
         def __init__(self):
