@@ -48,9 +48,15 @@ bench: setup .venv-torch/ready
 	$(RUN) benchmarks/flat_update.py
 	$(RUN) benchmarks/input.py
 	$(RUN) benchmarks/cpu.py --compile
+	$(RUN) benchmarks/grad_cam.py
 
-# PyTorch, the reference of benchmarks/cpu.py, in an environment of its own
-.venv-torch/ready:
+# PyTorch and pytorch-grad-cam, the references of benchmarks/cpu.py and grad_cam.py, in an environment of
+# their own. grad-cam asks for torchvision, of which benchmarks/grad_cam_torch.py needs nothing: so it comes
+# without what it asks for, and the rest of that is named here.
+.venv-torch/ready: export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.venv-torch/ready: Makefile
 	$(PYTHON) -m venv .venv-torch
-	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-torch/bin/python -m pip install --quiet 'torch==2.13.0' numpy
+	.venv-torch/bin/python -m pip install --quiet 'torch==2.13.0' numpy \
+		matplotlib opencv-python-headless pillow scikit-learn scipy tqdm
+	.venv-torch/bin/python -m pip install --quiet --no-deps 'grad-cam==1.5.7' 'ttach==0.0.3'
 	touch $@
