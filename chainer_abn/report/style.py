@@ -33,7 +33,7 @@ th, td { padding: .3rem 1.25rem .3rem 0; border-bottom: 1px solid var(--line); t
   vertical-align: top; white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 600; font-size: .875rem; vertical-align: bottom; }
 th:first-child, td[colspan], .text { text-align: left; }
-.text { white-space: normal; overflow-wrap: anywhere; min-width: 6.5rem; }
+.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
 tbody th { font-weight: 400; }
 tfoot th, tfoot td { font-weight: 600; border-bottom: 0; }
 figure { margin: 0; }
