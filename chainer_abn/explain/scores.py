@@ -83,8 +83,8 @@ def pointing_hit(values, mask, tolerance=0.0):
 
 
 def usual_tolerance(size):
-    """15 px for each 500 px of an image's longer side, which is 0 where an image is small."""
-    return SHARE * max(size)
+    """15 px for each 500 px of the longer side of an image (H, W), in whole pixels: 1 at 32 px."""
+    return round(SHARE * max(size))
 
 
 def on_image(values, size):

@@ -33,8 +33,9 @@ def report(name, judged, tolerance):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield '  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    yield 'pointing: a hit is within ' + ('15 px of the object for each 500 px of the image\'s longer side'
-                                          if tolerance is None else f'{tolerance:g} px of the object')
+    distance = ('15 px of the object for each 500 px of the image\'s longer side, in whole pixels'
+                if tolerance is None else f'{tolerance:g} px of the object')
+    yield f'pointing: a hit is within {distance}'
     yield ('iou: at one threshold for all images, the one with the largest mean on these: '
            + ', '.join(f'{row} {best:.2f}' for row, best in zip(tally.rows, tally.thresholds, strict=True)
                        if row != UNIFORM))

@@ -115,7 +115,7 @@ def test_each_image_of_a_run_is_judged_by_the_network_that_has_not_seen_it(scrip
         for b, i in enumerate(held_out):
             for method in METHODS:
                 hit = float(found[dataset.name(i), method]['pointing'])
-                assert hit == pointing_hit(seen.maps[method][b], dataset.masks[i])
+                assert hit == pointing_hit(seen.maps[method][b], dataset.masks[i], 1)
             share = float(found[dataset.name(i), 'uniform']['iou'])
             assert share == pytest.approx(dataset.masks[i].mean(), abs=1e-6)
     for row in table(tmp_path / 'out/scores.csv'):
