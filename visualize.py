@@ -15,7 +15,7 @@ import numpy
 
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.errors import ArgumentParser, InputError, run_program
-from chainer_abn.explain import METHODS
+from chainer_abn.explain import METHODS, usual_method
 from chainer_abn.explain import edit as editing
 from chainer_abn.explain.answers import Attributes, Classes
 from chainer_abn.explain.gallery import Gallery
@@ -38,9 +38,10 @@ def main():
     answers = kind(config['classes'], options.attributes, options.target)
     if options.layer == 'list':
         return print_layers(net, config)
+    options.method = method_names(options.method, net)
     check_applies(net, config, options)
     edit = options.edit and editing.read_edit(options.edit)
-    inputs = Inputs(options.inputs, leave_out=options.out)
+    inputs = Inputs(options.inputs, leave_out=options.out, check=not options.skip_bad)
     columns = answers.columns + (answers.edited_columns if edit else [])
     record = Record(options.out, columns, settings_of(options), options.resume)
     total, done = count(inputs, record)
@@ -50,9 +51,12 @@ def main():
     painter = Painter(net, config, device, answers, options.method, layer=options.layer, edit=edit,
                       mode=options.mode, style=style)
     gallery = Gallery(painter, record, options.batchsize, options.npy, options.skip_bad, options.grid)
-    with record, Progress('drawing maps', total, 'images') as progress:
-        gallery.hang(inputs, progress)
-    gallery.finish()
+    try:
+        with record, Progress('drawing maps', total, 'images') as progress:
+            gallery.hang(inputs, progress)
+        gallery.finish()
+    except OSError as error:                # what cannot be read is told as InputError
+        raise InputError(f'--out {options.out}: {error.strerror or error}') from None
     print_end(gallery, total - gallery.n_bad, done)
 
 
@@ -63,7 +67,7 @@ def read_command_line(argv):
     parser.add_argument('--model', required=True, help='a network file of n_fold_train.py (.npz)')
     parser.add_argument('--out', help='folder of the pictures')
     parser.add_argument('--method', metavar='A,B',
-                        help=f'of {", ".join(METHODS)} (default attention)')
+                        help=f'of {", ".join(METHODS)} (default attention; grad-cam where there is none)')
     parser.add_argument('--class', dest='target', metavar='C',
                         help='name or number of the class whose maps are drawn (default: the predicted one)')
     parser.add_argument('--layer', metavar='L',
@@ -104,12 +108,12 @@ def read_command_line(argv):
         raise InputError(f'--mode {options.mode}: is for --edit')
     options.mode = options.mode or 'replace'
     check_colormap(options.colormap)
-    options.method = method_names(options.method or 'attention')
     return options
 
 
-def method_names(text):
-    names = list(dict.fromkeys(text.split(',')))
+def method_names(text, net):
+    """What ``--method`` names; without it the attention map, or Grad-CAM where there is none."""
+    names = list(dict.fromkeys(text.split(','))) if text else [usual_method(net)]
     for name in names:
         if name not in METHODS:
             raise InputError(f'--method {name}: unknown; use {", ".join(METHODS)}')
@@ -153,15 +157,18 @@ def settings_of(options):
     """What decides what is drawn: of a run that is resumed it must be the same."""
     names = 'method', 'layer', 'attributes', 'edit', 'mode', 'alpha', 'colormap', 'interpolation', 'npy'
     settings = {name: getattr(options, name) for name in names}
-    model = hashlib.sha256(Path(options.model).read_bytes()).hexdigest()
-    return {**settings, 'class': options.target, 'model': model}
+    for name in 'model', 'edit':
+        path = Path(getattr(options, name) or '')
+        if path.is_file():
+            settings[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {**settings, 'class': options.target}
 
 
 def count(inputs, record):
     """How many inputs there are and how many are done; raises what is wrong with them."""
     total = done = 0
-    for *_, row in record.beside(inputs):
-        total, done = total + 1, done + (row is not None)
+    for *_, is_done in record.beside(inputs):
+        total, done = total + 1, done + is_done
     say_ignored(*inputs.ignored)
     return total, done
 

@@ -32,6 +32,7 @@ def run_program(main, name):
     SIGTERM in 130 and 143. Anything else is a bug and keeps its traceback.
     """
     interrupt.install()
+    sys.stdout.reconfigure(errors='backslashreplace')       # a file's name can be any bytes
     try:
         sys.exit(main())
     except InputError as error:

@@ -116,7 +116,7 @@ def _walk(folder, seen):
     if real in seen:
         return
     seen.add(real)
-    names, folders = [], set()
+    names, folders, special = [], set(), set()
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -124,6 +124,8 @@ def _walk(folder, seen):
                     names.append(entry.name)
                     if entry.is_dir():
                         folders.add(entry.name)
+                    elif not entry.is_file() and os.path.exists(entry.path):
+                        special.add(entry.name)         # such as a pipe, which nobody may ever write to
     except OSError as error:
         raise InputError(f'{folder}: {error.strerror}') from None
     for name in sorted(names):
@@ -131,4 +133,4 @@ def _walk(folder, seen):
         if name in folders:
             yield from _walk(path, seen)
         else:
-            yield path, is_image(path)
+            yield path, name not in special and is_image(path)

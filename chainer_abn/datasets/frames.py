@@ -24,10 +24,10 @@ def is_animation(path):
     Such a picture is told by its content, but only one of :data:`PICTURE_SUFFIXES` is opened.
     """
     suffix = _suffix(path)
+    if suffix not in VIDEO_SUFFIXES | PICTURE_SUFFIXES or not os.path.isfile(path):
+        return False
     if suffix in VIDEO_SUFFIXES:
         return True
-    if suffix not in PICTURE_SUFFIXES:
-        return False
     try:
         with Image.open(path) as image:
             return image.format in PICTURE_FORMATS and image.is_animated

@@ -25,7 +25,7 @@ class Masks:
     """
 
     def __init__(self, folder, objects=None, void=()):
-        self.folder, self.void = Path(folder), list(void)
+        self.folder, self.void, self.told = Path(folder), list(void), objects is not None
         self.objects = [v for v in range(1, 256) if v not in self.void] if objects is None else list(objects)
         if not self.folder.is_dir():
             raise InputError(f'--masks {folder}: no such folder')
@@ -45,7 +45,7 @@ class Masks:
 
         Raises:
             InputError: no such file, not of one channel, of another size than the image, or without a pixel
-                of the object.
+                of the object; without one of the background, unless ``objects`` were told.
         """
         path, (height, width) = self.path(stem), size
         try:
@@ -63,9 +63,14 @@ class Masks:
             raise InputError(f'{path}: no such file') from None
         except Exception as error:          # Pillow's decoders raise whatever comes on broken data
             raise InputError(f'{path}: unreadable PNG file ({error})') from None
-        mask = numpy.isin(values, self.objects)
+        mask, void = numpy.isin(values, self.objects), numpy.isin(values, self.void)
+        lacking = None
         if not mask.any():
+            lacking = 'the object'
+        elif not self.told and (mask | void).all():     # every map would score 1
+            lacking = 'the background'
+        if lacking:
             there = ', '.join(map(str, numpy.unique(values)))
-            raise InputError(f'{path}: no pixel of the object in it; its values are {there} (--object tells '
+            raise InputError(f'{path}: no pixel of {lacking} in it; its values are {there} (--object tells '
                              'which of them are the object)')
-        return mask, numpy.isin(values, self.void)
+        return mask, void

@@ -10,7 +10,7 @@ from chainer_abn.errors import InputError
 def check(net):
     if not hasattr(net, 'attention_branch'):
         raise InputError('attention: the network has no attention branch (it is a baseline or CAM '
-                         'variant)')
+                         'variant); use grad-cam or cam')
 
 
 def maps(seen):

@@ -52,7 +52,8 @@ def read_edit(text):
         corners = [int(number) for number in match.groups()]
         return lambda size, map_size: box(corners, size, map_size)
     picture = Image.fromarray(read_image(text)).convert('L')
-    return lambda size, map_size: _resized(picture, map_size, Image.Resampling.BILINEAR)
+    return lambda size, map_size: numpy.asarray(
+        picture.resize(map_size[::-1], Image.Resampling.BILINEAR), 'f') / 255
 
 
 def box(corners, size, map_size):
@@ -70,13 +71,9 @@ def box(corners, size, map_size):
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise InputError(f'--edit box:{x0},{y0},{x1},{y1}: empty, or not inside the image, which has '
                          f'{width} x {height} pixels')
-    pixels = numpy.zeros(size, 'u1')
-    pixels[y0:y1, x0:x1] = 255
-    return _resized(Image.fromarray(pixels), map_size, Image.Resampling.BOX)
-
-
-def _resized(picture, map_size, resampling):
-    return numpy.asarray(picture.resize(map_size[::-1], resampling), 'f') / 255
+    pixels = numpy.zeros(size, 'f')
+    pixels[y0:y1, x0:x1] = 1
+    return numpy.asarray(Image.fromarray(pixels).resize(map_size[::-1], Image.Resampling.BOX))
 
 
 def edited(net, x, given, mode='replace'):
@@ -87,7 +84,7 @@ def edited(net, x, given, mode='replace'):
         x: (B, in_channels, H, W) float32, normalised, on its device.
         given: sizes (h, w) of the maps -> (B, h, w) float32 in [0, 1]. Where the network's own maps are
             not bounded by 1 (``log-sum``, or ``multiply`` of several tasks) they are scaled to the largest
-            value of the image's own map.
+            absolute value of the image's own map, of each task.
         mode (str): ``replace``; ``multiply``, own times given; ``add``, own plus given, where maps are
             bounded no more than 1.
 
@@ -102,7 +99,7 @@ def edited(net, x, given, mode='replace'):
         own, xp = attention.array, chainer.backend.get_array_module(attention)
         new = xp.asarray(given(own.shape[2:]))[:, None]
         if not bounded and mode != 'multiply':
-            new = new * own.max(axis=(1, 2, 3), keepdims=True)
+            new = new * abs(own).max(axis=(2, 3), keepdims=True)
         used = MODES[mode](own, new)
         if bounded:
             used = used.clip(0, 1)

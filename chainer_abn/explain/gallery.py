@@ -9,6 +9,7 @@ from chainer_abn.datasets.images import read_image
 from chainer_abn.errors import InputError
 from chainer_abn.explain.inputs import batches, network_input
 from chainer_abn.explain.sheet import Sheet
+from chainer_abn.files import replacing
 
 
 class Gallery:
@@ -43,10 +44,10 @@ class Gallery:
         """
         n = 0
         for batch in batches(self._read(inputs, progress), self._kind, self.batchsize):
-            path, stem, row, *_ = batch[0]
-            if row is None or self.sheet and not self.sheet.full:
+            path, stem, done, *_ = batch[0]
+            if not done or self.sheet and not self.sheet.full:
                 if is_animation(path):
-                    self._animate(path, stem, row, progress, n)
+                    self._animate(path, stem, done, progress, n)
                 else:
                     self._draw(batch)
             elif self.sheet:
@@ -57,7 +58,8 @@ class Gallery:
     def finish(self):
         """Write the sheet, and count; all is drawn."""
         if self.sheet and self.sheet.entries:
-            self.sheet.draw().save(self.record.folder / 'grid.png')
+            with replacing(self.record.folder / 'grid.png') as file:
+                self.sheet.draw().save(file, 'PNG')
         if self.painter.edit:
             self.changed = sum(map(self.painter.answers.changed, self.record.rows()))
 
@@ -70,11 +72,11 @@ class Gallery:
             yield f'{self.record.folder / "grid.png"} shows the first {len(self.sheet.entries)} images'
 
     def _read(self, inputs, progress):
-        """Yields path, stem, row, image and the network's input for it; None for what is not needed."""
+        """Yields path, stem, whether it is done, image and the network's input, None where not needed."""
         config = self.painter.config
-        for path, stem, row in self.record.beside(inputs):
-            if is_animation(path) or row is not None and not (self.sheet and not self.sheet.full):
-                yield path, stem, row, None, None
+        for path, stem, done in self.record.beside(inputs):
+            if is_animation(path) or done and not (self.sheet and not self.sheet.full):
+                yield path, stem, done, None, None
                 continue
             try:
                 image = read_image(path)
@@ -85,13 +87,13 @@ class Gallery:
             except InputError as error:
                 self._leave_out(error, progress)
             else:
-                yield path, stem, row, image, small
+                yield path, stem, done, image, small
 
     @staticmethod
     def _kind(item):
         """What the items of a batch have in common."""
-        path, *_, small = item
-        return path if small is None else small.shape
+        path, _, done, _, small = item
+        return done, path if small is None else small.shape
 
     def _leave_out(self, error, progress):
         if not self.skip_bad:
@@ -104,18 +106,20 @@ class Gallery:
         *_, images, smalls = zip(*batch, strict=True)
         rows = []
         results = self.painter.paint(images, smalls)
-        for (path, stem, row, image, _), result in zip(batch, results, strict=True):
-            if row is None:
+        for (path, stem, done, image, _), result in zip(batch, results, strict=True):
+            if not done:
                 for name, picture in result.pictures.items():
-                    file = f'{self.record.folder / stem}_{name}'
-                    Image.fromarray(picture).save(f'{file}.png')
+                    out = f'{self.record.folder / stem}_{name}'
+                    with replacing(f'{out}.png', sync=False) as file:
+                        Image.fromarray(picture).save(file, 'PNG')
                     if self.npy:
-                        numpy.save(f'{file}.npy', result.maps[name].astype('f'))
+                        with replacing(f'{out}.npy', sync=False) as file:
+                            numpy.save(file, result.maps[name].astype('f'))
                 rows.append(self.painter.row(path, stem, result))
             self._note(path, stem, image, result)
         self.record.add(rows)
 
-    def _animate(self, path, stem, row, progress, n):
+    def _animate(self, path, stem, done, progress, n):
         def say(frame, of):
             progress.update(n + self.n_bad, f'  frame {frame}' + (f' of {of}' if of else ''))
 
@@ -124,7 +128,7 @@ class Gallery:
             image, result = self.painter.animate(path, out, self.batchsize, self.npy, say)
         except InputError as error:
             return self._leave_out(error, progress)
-        if row is None:
+        if not done:
             self.record.add([self.painter.row(path, stem, result)])
         self._note(path, stem, image, result)
 

@@ -1,5 +1,4 @@
 """Images as a trained network wants them, and where they come from."""
-import itertools
 import os
 from pathlib import Path
 
@@ -19,6 +18,7 @@ class Inputs:
     Args:
         names (sequence of str): files and folders.
         leave_out: a folder that is left out, with all that is in it.
+        check (bool): look into the files named at once, and not first when their turn comes.
 
     Attributes:
         ignored: the path of a file in the folders that is no image, in a list, and how many there are; known
@@ -28,8 +28,9 @@ class Inputs:
         InputError: one of them is missing or no image, or is the folder that is to be left out.
     """
 
-    def __init__(self, names, leave_out=None):
-        self.names, self.leave_out, self.ignored = list(dict.fromkeys(names)), leave_out, ([], 0)
+    def __init__(self, names, leave_out=None, check=True):
+        self.names = list({os.path.normpath(name): name for name in reversed(names)}.values())[::-1]
+        self.leave_out, self.ignored = leave_out, ([], 0)
         folders = [os.path.realpath(name) for name in self.names if os.path.isdir(name)]
         if leave_out is not None and os.path.realpath(leave_out) in folders:
             raise InputError(f'--out {leave_out}: is one of the folders to read; name another')
@@ -37,20 +38,24 @@ class Inputs:
             if not os.path.exists(name):
                 raise InputError(f'{name}: no such file or folder')
             if not os.path.isdir(name):
-                check_header(name)
+                if not os.path.isfile(name):
+                    raise InputError(f'{name}: neither a file nor a folder')
+                if check:
+                    check_header(name)
         # what a folder that is named too brings
         self.names = [name for name in self.names
                       if not any(str(parent) in folders for parent in Path(os.path.realpath(name)).parents)]
 
     def __iter__(self):
         """Yields (path, stem of its output files); stems are unique."""
-        taken = set()
+        taken, last = set(), {}
         for path in self._paths():
-            stem = os.path.splitext(os.path.basename(path))[0]
-            numbered = (f'{stem}-{i}' for i in itertools.count(2))
-            stem = next(s for s in itertools.chain([stem], numbered) if s not in taken)
-            taken.add(stem)
-            yield path, stem
+            stem = unique = os.path.splitext(os.path.basename(path))[0]
+            while unique in taken:
+                last[stem] = last.get(stem, 1) + 1
+                unique = f'{stem}-{last[stem]}'
+            taken.add(unique)
+            yield path, unique
 
     def _paths(self):
         n_ignored, example = 0, None

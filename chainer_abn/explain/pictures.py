@@ -1,6 +1,7 @@
 """Maps over images and over the frames of an animation, as ``visualize.py`` draws them."""
 import contextlib
 import csv
+import io
 from typing import NamedTuple
 
 import numpy
@@ -12,7 +13,9 @@ from chainer_abn.explain.edit import edited
 from chainer_abn.explain.inputs import batches, network_input, softmax, to_batch
 from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import is_empty, overlay
+from chainer_abn.explain.record import ENCODING
 from chainer_abn.explain.sheet import pair
+from chainer_abn.files import replacing
 
 
 class Result(NamedTuple):
@@ -95,7 +98,7 @@ class Painter:
             words = [self.answers.words(row, number) for row in (seen.logits[i], logits[i])]
             pictures[name] = pair([self._over(image, m[name]) for m in (own, used)],
                                   [f'before: {words[0]}', f'after: {words[1]}'])
-        return Result(seen.logits[i], logits[i], used, pictures, [])
+        return Result(seen.logits[i], logits[i], used, pictures, [n for n, m in used.items() if is_empty(m)])
 
     def _over(self, image, values):
         return overlay(image, values, **self.style)
@@ -124,9 +127,9 @@ class Painter:
         """
         first, sums, n, raw, empty, total = None, 0, 0, {}, set(), count(path)
         with contextlib.ExitStack() as stack:
-            part = out.with_name(f'.{out.name}_frames.csv.part')
-            stack.callback(part.unlink, missing_ok=True)
-            table = csv.writer(stack.enter_context(open(part, 'w', newline='', encoding='utf-8')))
+            file = stack.enter_context(replacing(f'{out}_frames.csv', sync=False))
+            text = io.TextIOWrapper(file, newline='', **ENCODING)
+            table = csv.writer(text)
             table.writerow(['frame', 'milliseconds', *self.answers.columns[1:]])
             writers = {}
             prepared = ((image, milliseconds, network_input(image, self.config))
@@ -152,9 +155,10 @@ class Painter:
                                     *self.row(path, out.name, result)[1:]])
                 if progress:
                     progress(n, total)
-            part.replace(f'{out}_frames.csv')
+            text.detach()                   # flushed; the file is closed behind the pictures
         for name, maps in raw.items():
-            numpy.save(f'{out}_{name}.npy', numpy.stack(maps).astype('f'))
+            with replacing(f'{out}_{name}.npy', sync=False) as file:
+                numpy.save(file, numpy.stack(maps).astype('f'))
         means = numpy.log(numpy.maximum(sums / n, 1e-30))
         return first_image, first._replace(logits=means[0], edited=None if self.edit is None else means[1],
                                            empty=sorted(empty))

@@ -1,10 +1,13 @@
 """predictions.csv: the table of a run of ``visualize.py``, and what tells a later one where to go on."""
 import csv
+import functools
 import json
 import os
 from pathlib import Path
 
 from chainer_abn.errors import InputError
+
+ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}       # a file's name can be any bytes
 
 
 class Record:
@@ -39,9 +42,9 @@ class Record:
                                  'give the same flags, or another --out')
 
     def rows(self):
-        """The whole lines of the table as dicts, one after the other."""
-        with open(self.path, newline='', encoding='utf-8') as file:
-            lines = csv.reader(_whole_lines(file))
+        """The lines of the table as dicts, one after the other."""
+        with open(self.path, newline='', **ENCODING) as file:
+            lines = csv.reader(file)
             if next(lines, self.columns) != self.columns:
                 raise InputError(f'{self.path}: not a table of these settings')
             for line in lines:
@@ -50,37 +53,40 @@ class Record:
                                      f'{len(self.columns)}')
                 yield dict(zip(self.columns, line, strict=True))
 
+    @functools.cached_property
+    def _done(self):
+        """Hashes of file and stem of what an earlier run has drawn: less memory than the names."""
+        if not self.resume or not self.path.exists():
+            return frozenset()
+        os.truncate(self.path, _length_of_whole_lines(self.path))
+        return frozenset(hash((row['file'], row['stem'])) for row in self.rows())
+
     def beside(self, inputs):
-        """Yields (path, stem, row) of the inputs in order; the row is None of those that have none yet.
+        """Yields (path, stem, whether it is done) of the inputs in order.
 
         Raises:
             InputError: the table has lines of other inputs.
         """
-        rows = self.rows() if self.resume and self.path.exists() else iter(())
-        row = next(rows, None)
+        left = set(self._done)
         for path, stem in inputs:
-            if row is not None and (row['file'], row['stem']) == (path, stem):
-                yield path, stem, row
-                row = next(rows, None)
-            else:
-                yield path, stem, None
-        if row is not None:
-            raise InputError(f'--resume: {self.path} has a line of {row["file"]}, which is not among the '
-                             'inputs, or not in that place any more')
+            done = hash((path, stem)) in self._done
+            left.discard(hash((path, stem)))
+            yield path, stem, done
+        if left:
+            other = next(row['file'] for row in self.rows() if hash((row['file'], row['stem'])) in left)
+            raise InputError(f'--resume: {self.path} has a line of {other}, which is not among the inputs')
 
     def __enter__(self):
         """Make the folder and open the table for more lines."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            whole = _length_of_whole_lines(self.path) if self.resume and self.path.exists() else 0
-            self.file = open(self.path, 'r+' if whole else 'w', newline='', encoding='utf-8')
-            self.file.truncate(whole)
-            self.file.seek(whole)
+            goes_on = self.resume and self.path.exists()
+            self.file = open(self.path, 'a' if goes_on else 'w', newline='', **ENCODING)
             self.settings_path.write_text(json.dumps(self.settings, indent=2) + '\n')
         except OSError as error:
             raise InputError(f'--out {self.folder}: {error.strerror}') from None
         self.table = csv.writer(self.file)
-        if not whole:
+        if not self.file.tell():
             self.table.writerow(self.columns)
         return self
 
@@ -91,13 +97,6 @@ class Record:
         """Lines whose pictures are written."""
         self.table.writerows(rows)
         self.file.flush()
-
-
-def _whole_lines(file):
-    """Lines without the last one if it was cut."""
-    for line in file:
-        if line.endswith('\n'):
-            yield line
 
 
 def _length_of_whole_lines(path):

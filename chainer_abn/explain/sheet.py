@@ -4,6 +4,8 @@ import math
 import numpy
 from PIL import Image, ImageDraw, ImageFont
 
+from chainer_abn.errors import one_line
+
 CELL, GAP, LINE = 144, 6, 16        # pixels
 PAIR = 220                          # least width of each of a pair
 LIMIT = 120                         # entries; more would be too small to see
@@ -65,6 +67,7 @@ def _fit(picture):
 
 
 def _shorten(text, pen, font, width):
+    text = one_line(text)
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(text + '...', font) > width:

@@ -8,8 +8,8 @@ import sys
 
 from chainer_abn.errors import InputError, one_line
 from chainer_abn.files import replacing
+from chainer_abn.report.found import open_run
 from chainer_abn.report.page import page_of
-from chainer_abn.training.run_folder import RunFolder
 
 
 def write_report(run, dataset, without=None):
@@ -24,7 +24,7 @@ def write_report(run, dataset, without=None):
         InputError: ``config.json`` or ``summary.json`` is damaged.
         OSError: the page cannot be written.
     """
-    page = page_of(*RunFolder.open(run.root), dataset, without)
+    page = page_of(*open_run(run.root), dataset, without)
     with replacing(run.report) as file:
         file.write(page.encode())
 

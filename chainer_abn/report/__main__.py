@@ -5,7 +5,7 @@
 from chainer_abn.datasets import open_dataset
 from chainer_abn.errors import ArgumentParser, InputError, one_line, run_program
 from chainer_abn.report import write_report
-from chainer_abn.training.run_folder import RunFolder
+from chainer_abn.report.found import open_run
 
 PROGRAM = 'chainer_abn.report'
 
@@ -13,7 +13,7 @@ PROGRAM = 'chainer_abn.report'
 def main():
     parser = ArgumentParser(prog=PROGRAM, description='Write the report of a run, report.html, anew.')
     parser.add_argument('run', help='folder of the run, whether or not it is finished')
-    run, config = RunFolder.open(parser.parse_args().run)
+    run, config = open_run(parser.parse_args().run)
     dataset, without = None, None
     try:
         dataset = open_again(config['arguments'])
@@ -24,7 +24,7 @@ def main():
         write_report(run, dataset, without)
     except OSError as error:
         raise InputError(f'{run.report}: {error.strerror}') from None
-    print(f'written: {run.report}')
+    print(f'written: {one_line(run.report)}')
 
 
 def open_again(arguments):

@@ -5,7 +5,25 @@ import numpy
 
 from chainer_abn.errors import InputError
 from chainer_abn.training import predictions
-from chainer_abn.training.run_folder import read_json
+from chainer_abn.training.run_folder import RunFolder, is_number, read_json
+
+# what a config has to tell
+CONFIG = 'arch', 'variant', 'attention', 'classes', 'image_size', 'resize'
+ARGUMENTS = 'dataset', 'data_dir', 'n_images', 'kfold', 'folds', 'epoch', 'seed'
+
+
+def open_run(root):
+    """An existing run and its config, which tells all that the report needs.
+
+    Raises:
+        InputError: there is no run, or its config does not.
+    """
+    run, config = RunFolder.open(root)
+    lacking = [name for names, there in ((CONFIG, config), (ARGUMENTS, config['arguments']))
+               for name in names if name not in there]
+    if lacking:
+        raise InputError(f'{run.config_file}: damaged (it does not tell {", ".join(lacking)})')
+    return run, config
 
 
 class Found:
@@ -13,7 +31,7 @@ class Found:
 
     Args:
         run (RunFolder)
-        config (dict): of the run.
+        config (dict): of the run, as of :func:`open_run`.
 
     Attributes:
         summary (dict): of ``summary.json``; without folds where none is finished.
@@ -63,7 +81,10 @@ class Found:
     def _log(self, fold):
         if not self.run.log(fold).exists() and fold not in self.finished:
             return None                     # not begun
-        return read_json(self.run.log(fold), f'no curves of fold {fold}') or None
+        log = read_json(self.run.log(fold), f'no curves of fold {fold}')
+        if not (isinstance(log, list) and log and all(map(is_entry, log))):
+            raise InputError(f'{self.run.log(fold)}: damaged (not the entries of epochs)')
+        return log
 
     def _counts(self, fold):
         path = f'{self.run.matrix(fold)}.npy'
@@ -83,3 +104,9 @@ class Found:
         if not path.exists():
             raise InputError(f'no images of fold {fold} ({path} is missing; older versions do not write it)')
         return predictions.read(path, self.classes, self.multitask)
+
+
+def is_entry(entry):
+    """Whether it is what the log tells of an epoch."""
+    return (isinstance(entry, dict) and isinstance(entry.get('epoch'), int)
+            and all(map(is_number, entry.values())))

@@ -29,7 +29,7 @@ class Images:
         return self._crop([network_input(image, self.config)])[0]
 
     def _number(self, index, name):
-        if index < len(self.dataset) and self.dataset.name(index) == name:
+        if 0 <= index < len(self.dataset) and self.dataset.name(index) == name:
             return index
         if self._numbers is None:
             self._numbers = {self.dataset.name(i): i for i in range(len(self.dataset))}

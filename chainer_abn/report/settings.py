@@ -15,12 +15,13 @@ def settings(found):
     if config['variant'] == 'abn':
         first['attention'] = config['attention']
     first |= {name: arguments[name] for name in FIRST if arguments.get(name) not in (None, [], False)}
-    first['device'] = config['device']
+    first['device'] = config.get('device')
     return [
         names_and_values('What matters most', first),
         tag('details', tag('summary', 'Command, all arguments and versions'),
-            scrolling('Command', tag('code', config['command'])),
-            names_and_values('Arguments', arguments), names_and_values('Versions', config['versions']))]
+            scrolling('Command', tag('code', written(config.get('command')))),
+            names_and_values('Arguments', arguments),
+            names_and_values('Versions', config.get('versions', {})))]
 
 
 def names_and_values(caption, content):

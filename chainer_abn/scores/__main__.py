@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from chainer_abn.errors import ArgumentParser, InputError, run_program
+from chainer_abn.errors import ArgumentParser, InputError, one_line, run_program
 from chainer_abn.explain import METHODS
 from chainer_abn.progress import Progress
 from chainer_abn.runtime.devices import add_flags, choose_device
@@ -31,9 +31,10 @@ def main():
             judged[different_name(source.name, judged)] = judge(
                 source, names, size, options, device,
                 lambda done, before=before: progress.update(before + done))
+    written = write(options.out, judged)
     for name, one in judged.items():
         print(*report(name, one, options.tolerance), '', sep='\n')
-    print('written:', ', '.join(map(str, write(options.out, judged))))
+    print('written:', ', '.join(map(one_line, written)))
 
 
 def different_name(name, taken):
@@ -97,6 +98,8 @@ def check_flags(options):
     for name in options.method or ():
         if name not in METHODS:
             raise InputError(f'--method {name}: unknown; use {", ".join(METHODS)}')
+    if options.layer is not None and options.method and not {'grad-cam', 'grad-cam++'} & {*options.method}:
+        raise InputError(f'--layer {options.layer}: is for --method grad-cam and grad-cam++')
 
 
 def value_list(text):
@@ -108,7 +111,8 @@ def value_list(text):
 
 def check_writable(out):
     """Told at once and not after all is scored; the folder is made when there is something to write."""
-    there = next(path for path in (Path(out), *Path(out).absolute().parents) if path.exists())
+    there = next(path for path in (Path(out), *Path(out).absolute().parents)
+                 if os.path.lexists(path))          # a link that leads nowhere is there too
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f'--out {out}: {there} is no folder that can be written to')
 

@@ -4,6 +4,7 @@ import itertools
 import numpy
 from matplotlib.figure import Figure
 
+from chainer_abn.errors import one_line
 from chainer_abn.scores.tally import BASELINES
 
 TITLES = {
@@ -82,4 +83,4 @@ def draw_curves(curves):
 
 def label(tables, name, row):
     """Of a row, with the name of the run where there are several; matplotlib takes $ for mathematics."""
-    return (f'{name}: {row}' if len(tables) > 1 else row).replace('$', r'\$')
+    return one_line(f'{name}: {row}' if len(tables) > 1 else row).replace('$', r'\$')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy
 
-from chainer_abn.errors import InputError
+from chainer_abn.errors import InputError, one_line
 from chainer_abn.files import replacing
 from chainer_abn.scores.chart import draw_curves, draw_scores
 from chainer_abn.scores.tally import UNIFORM
@@ -25,7 +25,8 @@ def report(name, judged, tolerance):
         true = [source.class_of(i) == guess for i, (guess, _) in
                 zip(source.indices, judged.predictions, strict=True)]
         right = f', the class of {numpy.mean(true):.1%} told right (seen whole)'
-    yield f'{name}: {len(tally.values)} images{right}; mean [95 % bootstrap interval over the images]'
+    yield (f'{one_line(name)}: {len(tally.values)} images{right}; mean [95 % bootstrap interval over the '
+           'images]')
     rows = [['', 'empty maps', *tally.scores]]
     for row, empty in zip(tally.rows, tally.empty, strict=True):
         rows.append([row, '-' if row == UNIFORM else str(empty),

@@ -9,7 +9,7 @@ from chainer_abn.datasets.boxes import Boxes
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.images import read_image
 from chainer_abn.datasets.masks import Masks
-from chainer_abn.errors import InputError
+from chainer_abn.errors import InputError, one_line
 from chainer_abn.explain.inputs import Inputs
 from chainer_abn.progress import Progress
 from chainer_abn.training.held_out import held_out
@@ -103,8 +103,8 @@ def of_run(root, options):
                          'are; name --boxes DIR or --masks DIR')
     folds = config['arguments']['kfold'] or 1
     if len(parts) < folds:
-        print(f'{root}: {len(parts)} of {folds} folds are finished; the images of the others are left out',
-              file=sys.stderr)
+        print(one_line(f'{root}: {len(parts)} of {folds} folds are finished; the images of the others are '
+                       'left out'), file=sys.stderr)
     return Source(Path(root).resolve().name, dataset,
                   [(run.best_network(fold), indices) for fold, indices in parts.items()],
                   OwnMasks(dataset) if reader is None else ByStem(reader, dataset), True)
@@ -146,8 +146,8 @@ def with_object(source, missing):
             raise InputError(f'{what}, and no other image has one')
         if missing == 'error':
             raise InputError(f'{what}; --missing skip leaves such images out')
-        print(f'{source.name}: left out {len(lacking)} of {n} images without a box or mask, such as '
-              f'{source.images.name(first)}', file=sys.stderr)
+        print(one_line(f'{source.name}: left out {len(lacking)} of {n} images without a box or mask, such as '
+                       f'{source.images.name(first)}'), file=sys.stderr)
         source = only(source, numpy.setdiff1d(source.indices, lacking))
     if isinstance(source.truth, ByStem):
         taken = {}

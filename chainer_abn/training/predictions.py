@@ -62,7 +62,7 @@ def write(path, predictions, classes):
     indices, names, truth, predicted, probabilities = predictions
     multitask = truth.ndim == 2
     text = io.StringIO()
-    table = csv.writer(text, lineterminator='\n')
+    table = csv.writer(text)
     table.writerow(columns(classes, multitask))
     for i, name, t, y, p in zip(indices, names, truth, predicted, probabilities, strict=True):
         said = itertools.chain(*zip(t, p, strict=True)) if multitask else [classes[t], classes[y], *p]
@@ -98,5 +98,5 @@ def read(path, classes, multitask):
         raise InputError(f'{path}: {error.strerror}') from None
     except KeyError as error:
         raise InputError(f'{path}: damaged (there is no class {error})') from None
-    except (ValueError, csv.Error) as error:
+    except (ValueError, OverflowError, csv.Error) as error:
         raise InputError(f'{path}: damaged ({error})') from None

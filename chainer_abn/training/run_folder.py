@@ -97,10 +97,18 @@ class RunFolder:
         return self.root / f'{what}{fold}.png'
 
     def summary(self):
-        """The content of ``summary.json``; without folds where none is finished."""
+        """The content of ``summary.json``; without folds where none is finished.
+
+        Raises:
+            InputError: it is damaged.
+        """
         if not self.summary_file.exists():
             return {'folds': []}
-        return read_json(self.summary_file, 'no summary')
+        summary = read_json(self.summary_file, 'no summary')
+        rows = summary.get('folds') if isinstance(summary, dict) else None
+        if not (isinstance(rows, list) and all(map(is_row, rows))):
+            raise InputError(f'{self.summary_file}: damaged (not the accuracies of folds)')
+        return summary
 
     def finished_folds(self):
         """The numbers of the folds that are finished, in order."""
@@ -119,6 +127,16 @@ class RunFolder:
                 'mean_accuracy': float(numpy.mean(accuracies)),
                 'std_accuracy': float(numpy.std(accuracies)),
             })
+
+
+def is_row(row):
+    """Whether it is what ``summary.json`` tells of a fold."""
+    return (isinstance(row, dict) and isinstance(row.get('fold'), int) and is_number(row.get('best_accuracy'))
+            and all(value is None or is_number(value) or isinstance(value, dict) for value in row.values()))
+
+
+def is_number(value):
+    return isinstance(value, (int, float))
 
 
 def write_json(path, value):

@@ -61,6 +61,15 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path):
     assert 'is of mode I;16' in refusal(tmp_path)
 
 
+def test_a_mask_that_is_all_object_has_to_be_meant(tmp_path):
+    Image.fromarray(TRIMAP).save(tmp_path / 'a.png')
+    for void in [], [3]:
+        told = refusal(tmp_path, void=void)
+        assert 'no pixel of the background in it; its values are 1, 2, 3 (--object tells which' in told
+    assert 'no pixel of the object' in refusal(tmp_path, void=[1, 2, 3])
+    assert Masks(tmp_path, [1, 2, 3]).read('a', (2, 3))[0].all()
+
+
 def test_a_missing_folder(tmp_path):
     with pytest.raises(InputError, match='--masks .*none: no such folder'):
         Masks(tmp_path / 'none')

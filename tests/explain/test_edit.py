@@ -48,16 +48,20 @@ def test_modes(mode, multitask):
 
 def test_unbounded_maps_are_given_the_same_height():
     net, x = chainer_abn.build('resnet8', 3, attention='multiply', multitask=True), images()
+    weights = net.attention_branch.conv_map.W.array
+    weights[...] = -abs(weights)                # behind a ReLU: negative everywhere
     own = forward(net, x).attention.array
+    assert own.max() <= 0
     _, maps = edited(net, x, lambda size: numpy.ones((2, *size), 'f'))
-    highest = own.max(axis=(1, 2, 3), keepdims=True)
-    numpy.testing.assert_allclose(maps, numpy.broadcast_to(highest, maps.shape))
+    numpy.testing.assert_allclose(maps, numpy.broadcast_to(-own.min(axis=(2, 3), keepdims=True), maps.shape))
 
 
 def test_a_box_is_the_share_of_each_cell():
     made = read_edit('box:2,0,10,6')((12, 16), (3, 4))
     expected = [[0.5, 1, 0.5, 0], [0.25, 0.5, 0.25, 0], [0, 0, 0, 0]]
-    numpy.testing.assert_allclose(made, expected, atol=1 / 255)
+    numpy.testing.assert_allclose(made, expected, atol=1e-6)
+    small = read_edit('box:700,900,705,905')((2000, 2000), (16, 16))
+    assert small.sum() * 125 ** 2 == pytest.approx(25)
     assert read_edit('box:0,0,16,12')((12, 16), (3, 4)).min() == 1
 
 

@@ -5,6 +5,7 @@ import pytest
 import chainer_abn
 from chainer_abn.errors import InputError
 from chainer_abn.explain import METHODS, grad_cam, grad_cam_pp, usual_method
+from chainer_abn.explain.edit import edited
 from chainer_abn.explain.layers import layers_of
 from chainer_abn.explain.look import look
 
@@ -290,10 +291,15 @@ def test_cam_is_refused_where_the_classifier_is_another():
 def test_a_gpu_gives_the_same(multitask):
     net, x = build('resnet8', 5, multitask=multitask), images()
     methods = [name for name in METHODS if not (multitask and name == 'cam')]
-    expected = look(net, x, methods, 'feature_extractor/1')
+    targets = None if multitask else numpy.array([3, 1])
+    expected = look(net, x, methods, 'feature_extractor/1', targets)
+    given = numpy.random.default_rng(2).uniform(0, 1, (2, 16, 24)).astype('f')
+    expected_edit = edited(net, x, lambda size: given, 'multiply')
     device = chainer.get_device('@cupy:0')
     net.to_device(device)
-    found = look(net, device.send(x), methods, 'feature_extractor/1')
+    found = look(net, device.send(x), methods, 'feature_extractor/1', targets)
+    for a, b in zip(edited(net, device.send(x), lambda size: given, 'multiply'), expected_edit, strict=True):
+        numpy.testing.assert_allclose(a, b, atol=1e-4)
     for name, values in expected.maps.items():
         assert isinstance(found.maps[name], numpy.ndarray)
         numpy.testing.assert_allclose(found.maps[name], values, atol=1e-3 * abs(values).max())

@@ -252,6 +252,42 @@ def test_what_the_program_refuses(copy, program, tmp_path):
         program(copy.root)
 
 
+@pytest.mark.parametrize('log', [[1], [], {}, [{'main/loss': 1}], [{'epoch': 1, 'main/loss': 'low'}]])
+def test_a_log_that_is_none_is_told(copy, images, log):
+    copy.log(1).write_text(json.dumps(log))
+    assert f'Missing: {copy.log(1)}: damaged' in rewritten(copy, images).text
+
+
+@pytest.mark.parametrize('summary', [[], {}, {'folds': {}}, {'folds': [1]}, {'folds': [{'fold': 1}]},
+                                     {'folds': [{'fold': 1, 'best_accuracy': 0.5, 'loss': 'low'}]}])
+def test_a_summary_that_is_none_is_refused(copy, program, summary):
+    copy.summary_file.write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=f'{copy.summary_file}: damaged'):
+        program(copy.root)
+
+
+def test_what_a_config_has_to_tell(copy, program):
+    config = json.loads(copy.config_file.read_text())
+    for name in 'device', 'command', 'versions':
+        del config[name]
+    copy.config_file.write_text(json.dumps(config))
+    program(copy.root)
+    assert Page(copy.report).check().cards
+    del config['classes'], config['arguments']['dataset']
+    copy.config_file.write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r'config\.json: damaged \(it does not tell classes, dataset\)'):
+        program(copy.root)
+
+
+@pytest.mark.parametrize('index', [10 ** 6, -10 ** 6])
+def test_an_index_beyond_the_data_set_is_found_by_name(copy, images, index):
+    n_cards = len(Page(copy.report).pictures('png'))
+    path = copy.predictions(1)
+    header, *lines = path.read_text().splitlines()
+    path.write_text('\n'.join([header, *(f'{index},{line.split(",", 1)[1]}' for line in lines)]) + '\n')
+    assert len(rewritten(copy, images).pictures('png')) == n_cards
+
+
 def test_a_report_that_cannot_be_written_is_one_line(copy, images, capsys):
     copy.report.unlink()
     copy.report.mkdir()

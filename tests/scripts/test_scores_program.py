@@ -248,6 +248,8 @@ def test_runs_that_cannot_be_judged(scores, tmp_path):
     (['--images', 'PHOTOS/p0.png', 'PHOTOS/none.png'], 'none.png: no such file or folder'),
     (['--images', 'PHOTOS/p0.png', '--layer', 'nowhere'], '--layer nowhere: .* no such layer; .*stage'),
     (['--images', 'PHOTOS/p0.png', '--model', 'PHOTOS/p0.png'], 'p0.png: not an .npz file'),
+    (['--method', 'attention,cam', '--layer', 'stage2'],
+     r'--layer stage2: is for --method grad-cam and grad-cam\+\+'),
     (['--method', 'attention,magic'], '--method magic: unknown; use attention, cam, grad-cam'),
     (['--masks', 'PHOTOS'], '--boxes and --masks: name one of them'),
     (['--void', '3'], '--void: is for --masks'),
@@ -269,6 +271,25 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(scores, photos, flags,
     assert not (photos / 'out').exists()
 
 
+def test_a_link_that_leads_nowhere_is_told_before_the_work(scores, photos, monkeypatch):
+    (photos / 'link').symlink_to(photos / 'gone')
+    monkeypatch.setattr('chainer_abn.scores.__main__.of_model', lambda options: pytest.fail('too late'))
+    result = scores('--model', photos / 'net.npz', '--images', photos / 'photos', '--boxes', photos / 'boxes',
+                    '--out', photos / 'link/out')
+    assert result.status == 2 and result.err == [
+        f'{PROGRAM}: --out {photos}/link/out: {photos}/link is no folder that can be written to']
+
+
+def test_names_that_a_terminal_cannot_print(scores, tmp_path):
+    """Bytes that are no text, and what a terminal would obey; in the charts too."""
+    runs = [make_run(tmp_path / f'{name}\udcff\x1b[2J', 'shapes', 18).root for name in 'ab']
+    result = scores('--run', *runs, '--n', 4, '--method', 'attention', '--steps', 1,
+                    '--out', tmp_path / 'o\udcff')
+    assert result.status == 0, result.err
+    assert [line.split(':')[0] for line in result.out if ' 4 images' in line] == ['a??[2J', 'b??[2J']
+    assert len(list((tmp_path / 'o\udcff').iterdir())) == 6 and 'o?/scores.csv' in result.out[-1]
+
+
 def test_what_is_wrong_with_boxes_and_masks_is_told_before_the_work(scores, photos):
     given = ['--model', photos / 'net.npz', '--images', photos / 'photos', '--missing', 'skip',
              '--out', photos / 'out']
@@ -286,8 +307,9 @@ def test_what_is_wrong_with_boxes_and_masks_is_told_before_the_work(scores, phot
     assert '--void 3: is a value of --object too' in refusal(*masks, '--object', '1,3', '--void', '3')
     assert "--object: invalid value_list value: '256'" in refusal(*masks, '--object', '256')
     assert 'p0.png: no pixel of the object in it' in refusal(*masks, '--object', '4')
+    assert 'p0.png: no pixel of the background in it; its values are 1, 2, 3 (--object' in refusal(*masks)
     Image.fromarray(numpy.ones((5, 6), 'u1')).save(photos / 'masks/p2.png')
-    assert 'p2.png: has 6 x 5 px, but the image p2 has 48 x 32' in refusal(*masks)
+    assert 'p2.png: has 6 x 5 px, but the image p2 has 48 x 32' in refusal(*masks, '--object', '1')
     (photos / 'more').mkdir()
     (photos / 'photos/p1.png').rename(photos / 'more/p2.png')
     result = refusal('--boxes', photos / 'boxes', '--images', photos / 'photos', photos / 'more')

@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 
 import numpy
 import pytest
@@ -106,6 +108,8 @@ def test_alpha_and_colormap(model, script, tmp_path):
 def bad_cases(tmp_path, model):
     text = tmp_path / 'text.png'
     text.write_text('hello')
+    pipe = tmp_path / 'pipe.png'
+    os.mkfifo(pipe)
     video = tmp_path / 'text.mp4'
     video.write_text('hello')
     baseline = tmp_path / 'baseline.npz'
@@ -124,9 +128,11 @@ def bad_cases(tmp_path, model):
         'model is text': (['--model', text, good], 'text.png: not an .npz file'),
         'model of another program': (['--model', foreign, good], 'foreign.npz: not a network of chainer_abn'),
         'model cut short': (['--model', cut, good], 'cut.npz: not an .npz file, or cut short'),
-        'no attention': (['--model', baseline, good], 'no attention branch'),
+        'no attention': (['--model', baseline, good, '--method', 'attention'],
+                         'no attention branch (it is a baseline or CAM variant); use grad-cam or cam'),
         'input missing': ([*m, tmp_path / 'gone.png'], 'gone.png: no such file or folder'),
         'input is text': ([*m, good, text], 'text.png: not an image'),
+        'a pipe': ([*m, pipe], 'pipe.png: neither a file nor a folder'),
         'video is text': ([*m, good, video], 'text.mp4: not a video'),
         'empty folder': ([*m, tmp_path / 'empty'], 'empty: no image in this folder'),
         'method': ([*m, good, '--method', 'attention,magic'], '--method magic: unknown; use attention'),
@@ -144,7 +150,7 @@ def bad_cases(tmp_path, model):
         'layer of attention': ([*m, good, '--layer', 'feature_extractor'],
                                '--layer feature_extractor: is for'),
         'edit of a baseline': (['--model', baseline, good, '--edit', 'centre', '--out', tmp_path / 'maps'],
-                               'attention: the network has no attention branch'),
+                               '--edit: the network has no attention branch'),
         'edit with methods': ([*m, good, '--edit', 'centre', '--method', 'cam'], '--method cam: --edit'),
         'edit file': ([*m, good, '--edit', 'gone.png'], 'gone.png: no such file'),
         'edit box': ([*m, good, '--edit', 'box:1,2,3'], '--edit box:1,2,3: not box:x0,y0,x1,y1'),
@@ -155,8 +161,9 @@ def bad_cases(tmp_path, model):
 
 @pytest.mark.parametrize('case', [
     'no input', 'no model', 'model missing', 'model is text', 'model of another program',
-    'model cut short', 'no attention', 'input missing', 'input is text', 'video is text', 'empty folder',
-    'method', 'colormap', 'alpha', 'interpolation', 'gpu', 'unknown flag', 'cam of no GAP network', 'class',
+    'model cut short', 'no attention', 'input missing', 'input is text', 'a pipe', 'video is text',
+    'empty folder', 'method', 'colormap', 'alpha', 'interpolation', 'gpu', 'unknown flag',
+    'cam of no GAP network', 'class',
     'class number', 'layer', 'layer of attention', 'edit of a baseline', 'edit with methods', 'edit file',
     'edit box', 'mode', 'nothing to resume'])
 def test_errors_are_one_line_and_write_nothing(model, script, tmp_path, case):
@@ -369,3 +376,105 @@ def test_a_box_that_is_not_in_an_image_is_told_with_the_image(model, script, tmp
     assert 'small.png: --edit box:5,5,30,30: empty, or not inside the image, which has' in result.err[0]
     assert script('visualize', *flags, '--skip-bad').status == 0
     assert [row['stem'] for row in table(tmp_path / 'maps')] == ['good']
+
+
+def test_a_network_without_attention_shows_grad_cam(script, tmp_path):
+    net = chainer_abn.build('resnet8', 7, 'baseline')
+    checkpoint.save(tmp_path / 'net.npz', net, {**CONFIG, 'variant': 'baseline'})
+    path = photo(tmp_path / 'x.png', (32, 32))
+    assert script('visualize', '--model', tmp_path / 'net.npz', path, '--out', tmp_path / 'maps').status == 0
+    assert (tmp_path / 'maps/x_grad-cam.png').exists()
+
+
+@pytest.mark.parametrize('batchsize', [2, 3])
+def test_none_is_lost_where_the_sheet_is_full_in_a_batch(model, script, tmp_path, batchsize, monkeypatch):
+    monkeypatch.setattr('chainer_abn.explain.sheet.LIMIT', 4)
+    for i in range(11):
+        photo(tmp_path / f'in/x{i:02d}.png', (32, 32), i)
+    flags = '--model', model, tmp_path / 'in', '--out', tmp_path / 'maps', '--grid', '--batchsize'
+    assert script('visualize', *flags, 2).status == 0
+    table_path = tmp_path / 'maps/predictions.csv'
+    whole, sheet = table_path.read_bytes(), (tmp_path / 'maps/grid.png').read_bytes()
+    for n in range(11):
+        table_path.write_bytes(b''.join(whole.splitlines(keepends=True)[:1 + n]))
+        result = script('visualize', *flags, batchsize, '--resume')
+        assert result.status == 0 and 'grid.png shows the first 4 images' in result.err[-1]
+        assert table_path.read_bytes() == whole and (tmp_path / 'maps/grid.png').read_bytes() == sheet
+
+
+def test_a_file_that_was_mended_is_drawn_later(model, script, tmp_path):
+    for i in range(3):
+        photo(tmp_path / f'in/x{i}.png', (32, 32), i)
+    (tmp_path / 'in/x1.png').write_bytes(b'no image')
+    flags = '--model', model, tmp_path / 'in', '--out', tmp_path / 'maps', '--skip-bad'
+    assert script('visualize', *flags).status == 0
+    photo(tmp_path / 'in/x1.png', (32, 32), 1)
+    for n_before in 2, 3:
+        result = script('visualize', *flags, '--resume')
+        assert result.status == 0 and f'3 images ({n_before} of them drawn before)' in result.out[-1]
+        assert sorted(row['stem'] for row in table(tmp_path / 'maps')) == ['x0', 'x1', 'x2']
+
+
+def test_another_picture_in_the_file_of_the_edit_is_another_setting(model, script, tmp_path):
+    edit = photo(tmp_path / 'edit.png', (8, 8))
+    flags = '--model', model, photo(tmp_path / 'x.png', (32, 32)), '--out', tmp_path / 'maps', '--edit', edit
+    assert script('visualize', *flags).status == 0
+    photo(edit, (8, 8), 1)
+    result = script('visualize', *flags, '--resume')
+    assert result.status == 2 and 'were made with another edit' in result.err[0]
+
+
+def test_names_may_hold_what_they_like(model, script, tmp_path):
+    names = ['a\nb.png', 'c\rd.png', 'e"f,g.png', '{h}.png', os.fsdecode(b'i\xff.png'), 'é.png']
+    for i, name in enumerate(names):
+        photo(tmp_path / 'in' / name, (32, 32), i)
+    flags = '--model', model, tmp_path / 'in', '--out', tmp_path / 'maps', '--grid', '--edit', 'centre'
+    assert script('visualize', *flags).status == 0
+    path = tmp_path / 'maps/predictions.csv'
+    whole = path.read_bytes()
+    for cut in 0, 5, len(whole.rstrip()) - 1, len(whole) - len(whole.splitlines()[-1]) + 60:
+        path.write_bytes(whole[:cut])
+        assert script('visualize', *flags, '--resume').status == 0
+        assert path.read_bytes() == whole
+    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+        assert {row['stem'] + '.png' for row in csv.DictReader(file)} == set(names)
+
+
+def test_a_full_disk_is_told_and_what_is_whole_stays(model, script, tmp_path, monkeypatch):
+    paths = [photo(tmp_path / f'{name}.png', (32, 32), i) for i, name in enumerate('abc')]
+    flags = '--model', model, *paths, '--out', tmp_path / 'maps', '--batchsize', 1
+    save = Image.Image.save
+
+    def fails(image, file, *more, **options):
+        file.write(b'half')
+        if file.name.endswith('b_attention.png.part'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        file.seek(0)
+        save(image, file, *more, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, 'save', fails)
+        result = script('visualize', *flags)
+    assert result.status == 2 and len(result.err) == 1
+    assert f'--out {tmp_path / "maps"}: No space left on device' in result.err[0]
+    assert sorted(p.name for p in (tmp_path / 'maps').iterdir()) == [
+        'a_attention.png', 'predictions.csv', 'settings.json']
+    result = script('visualize', *flags, '--resume')
+    assert result.status == 0 and '3 images (1 of them drawn before)' in result.out[-1]
+
+
+def test_pipes_in_folders_are_no_images_and_bad_files_can_be_named(model, script, tmp_path):
+    photo(tmp_path / 'in/x.png', (32, 32))
+    os.mkfifo(tmp_path / 'in/p.png')
+    (tmp_path / 'bad.png').write_bytes(b'no image')
+    result = script('visualize', '--model', model, tmp_path / 'in', f'{tmp_path}/in/', tmp_path / 'bad.png',
+                    '--out', tmp_path / 'maps', '--skip-bad')
+    assert result.status == 0 and [row['stem'] for row in table(tmp_path / 'maps')] == ['x']
+    assert 'left out 1 files that are no images' in result.err[0] and 'bad.png: not an image' in result.err[1]
+
+
+def test_an_edit_that_is_one_value_is_said(model, script, tmp_path):
+    path = photo(tmp_path / 'x.png', (32, 32))
+    result = script('visualize', '--model', model, path, '--out', tmp_path / 'maps', '--edit',
+                    'box:0,0,32,32')
+    assert result.status == 0 and result.err[0].startswith('edit: 1 map is empty')

@@ -87,7 +87,7 @@ def test_names_of_attributes_stay_in_the_folder(script, tmp_path):
     ('unknown', '--attributes Smilling: the network has no such attribute; nearest are Smiling'),
     ('empty', '--attributes : the network has no such attribute'),
     ('classes', '--attributes Smiling: the network tells classes, it is no multi-task network'),
-    ('baseline', 'no attention branch')])
+    ('baseline', 'cam: a multi-task network has a linear layer for each task; use grad-cam')])
 def test_errors_are_one_line_and_write_nothing(model, script, tmp_path, case, message):
     arguments = ['--attributes', {'unknown': 'Male,Smilling', 'empty': ''}.get(case, 'Smiling')]
     if case == 'classes':
@@ -95,6 +95,7 @@ def test_errors_are_one_line_and_write_nothing(model, script, tmp_path, case, me
         checkpoint.save(model, chainer_abn.build('resnet8', 7), CONFIG)
     elif case == 'baseline':
         model = write_model(tmp_path / 'baseline.npz', variant='baseline')
+        arguments += ['--method', 'grad-cam,cam']
     result = script('visualize', '--model', model, photo(tmp_path / 'x.png', (20, 20)), *arguments,
                     '--out', tmp_path / 'maps')
     assert result.status == 2 and len(result.err) == 1 and message in result.err[0]

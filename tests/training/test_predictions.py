@@ -14,14 +14,14 @@ from chainer_abn.training.predictions import Predictions, probabilities_of, read
 
 import chainer
 
-CLASSES = 'a,"b', '<i>', 'c\nd'
+CLASSES = 'a,"b', '<i>', 'c\nd', 'e\rf'
 
 
 def some(rng, n=5):
-    """Of three classes."""
-    truth, predicted = rng.integers(0, 3, (2, n))
+    """Of four classes."""
+    truth, predicted = rng.integers(0, 4, (2, n))
     probabilities = rng.random((n, 2), 'f')
-    names = [f'x\udcff{i},"\r\n' for i in range(n)]
+    names = ['x\udcff,"\r\n', 'a\rb', 'a\nb', '\r', ' '][:n]
     return Predictions(numpy.arange(n) * 7, names, truth, predicted, probabilities)
 
 
@@ -39,7 +39,7 @@ def test_what_is_read_is_what_was_written_to_the_bit(tmp_path):
     classes = some(rng)
     classes.probabilities[0] = numpy.nan
     yes = rng.random((4, 2), 'f')
-    tasks = Predictions(numpy.arange(4), ['e', 'f', 'g', 'h'], rng.integers(0, 2, (4, 2)),
+    tasks = Predictions(numpy.arange(4), ['e', 'f', '\rg', 'h'], rng.integers(0, 2, (4, 2)),
                         (yes > 0.5).astype(int), yes)
     for predictions, names in (classes, CLASSES), (tasks, ('Eyeglasses', 'Smiling')):
         write(tmp_path / 'p.csv', predictions, names)
@@ -66,7 +66,8 @@ def test_columns(tmp_path):
     (lambda text: text.replace('predicted_class', 'guess'), 'not the columns of this run'),
     (lambda text: text.replace('0.5', '1.5'), 'a probability that is none'),
     (lambda text: text.replace('0.5', 'half'), 'damaged'),
-    (lambda text: text.replace('0,x', '?,x'), 'damaged')])
+    (lambda text: text.replace('0,x', '?,x'), 'damaged'),
+    (lambda text: text.replace('0,x', f'{10 ** 20},x'), 'damaged')])
 def test_a_damaged_table_is_told_by_its_name(tmp_path, damage, complaint):
     path = tmp_path / 'p.csv'
     write(path, Predictions(numpy.array([0]), ['x'], numpy.array([0]), numpy.array([1]),
