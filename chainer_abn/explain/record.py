@@ -14,7 +14,7 @@ class Record:
     """A table that grows with the pictures beside it; a line is there when all of its pictures are.
 
     Args:
-        folder: of the pictures; made by :meth:`open`.
+        folder: of the pictures; made when the record is entered.
         columns (list of str): with ``file`` and ``stem``.
         settings (dict): JSON values, all that decides what is drawn.
         resume (bool): go on with the table that is there.
