@@ -24,6 +24,7 @@ from chainer_abn.explain.layers import layers_of, no_such_layer
 from chainer_abn.explain.overlay import INTERPOLATIONS, check_colormap
 from chainer_abn.explain.pictures import Painter
 from chainer_abn.explain.record import Record
+from chainer_abn.interrupt import Terminated
 from chainer_abn.progress import Progress
 from chainer_abn.runtime.devices import add_flags, choose_device
 from chainer_abn.training.checkpoint import load
@@ -55,6 +56,8 @@ def main():
         with record, Progress('drawing maps', total, 'images') as progress:
             gallery.hang(inputs, progress)
         gallery.finish()
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise type(stop)('; the same command with --resume goes on') from None
     except OSError as error:                # what cannot be read is told as InputError
         raise InputError(f'--out {options.out}: {error.strerror or error}') from None
     print_end(gallery, total - gallery.n_bad, done)

@@ -11,6 +11,8 @@ import chainer_abn
 from chainer_abn.explain.inputs import softmax, to_batch
 from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import overlay
+from chainer_abn.explain.pictures import Painter
+from chainer_abn.interrupt import Terminated
 from chainer_abn.training import checkpoint
 
 import chainer
@@ -478,3 +480,25 @@ def test_an_edit_that_is_one_value_is_said(model, script, tmp_path):
     result = script('visualize', '--model', model, path, '--out', tmp_path / 'maps', '--edit',
                     'box:0,0,32,32')
     assert result.status == 0 and result.err[0].startswith('edit: 1 map is empty')
+
+
+@pytest.mark.parametrize('stop, status, word', [(KeyboardInterrupt, 130, 'interrupted'),
+                                                (Terminated, 143, 'terminated')])
+def test_an_interrupted_run_says_how_to_go_on(model, script, tmp_path, monkeypatch, stop, status, word):
+    paths = [photo(tmp_path / f'{name}.png', (32, 32), i) for i, name in enumerate('abc')]
+    flags = '--model', model, *paths, '--out', tmp_path / 'maps', '--batchsize', 1
+    paint = Painter.paint
+
+    def paint_one(painter, *arguments):
+        if (tmp_path / 'maps/a_attention.png').exists():
+            raise stop
+        return paint(painter, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, 'paint', paint_one)
+        result = script('visualize', *flags)
+    assert result.status == status
+    assert result.err == [f'visualize.py: {word}; the same command with --resume goes on']
+    assert [row['stem'] for row in table(tmp_path / 'maps')] == ['a']
+    assert script('visualize', *flags, '--resume').status == 0
+    assert [row['stem'] for row in table(tmp_path / 'maps')] == ['a', 'b', 'c']
