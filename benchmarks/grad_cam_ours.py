@@ -26,7 +26,8 @@ class Ours:
         return maps if kind == 'layer' else [as_image(values, self.x.shape[2:]) for values in maps]
 
     def about(self):
-        return runtime.info()
+        # without the paths, which are this machine's
+        return {name: text.partition(' (')[0] for name, text in runtime.info().items()}
 
 
 def network(arch, variant, x):
