@@ -46,7 +46,7 @@ class _Recorder(chainer.LinkHook):
         self.shapes = {}
 
     def forward_postprocess(self, args):
-        if getattr(args.out, 'ndim', None) == 4 and min(args.out.shape[2:]) > 0:
+        if getattr(args.out, 'ndim', None) == 4:
             self.shapes.setdefault(id(args.link), args.out.shape[1:])
 
 
@@ -76,17 +76,10 @@ def layers_of(net, x):
 
 
 def layer_of(net, name):
-    """The link of a name; None names what the classifier averages.
-
-    Raises:
-        LookupError: there is none.
-    """
+    """The link of a name, None where there is none; the name None is for what the classifier averages."""
     if name is None:
         return pooled_layer(net)
-    try:
-        return dict(net.namedlinks(skipself=True))[f'/{name}']
-    except KeyError:
-        raise LookupError(name) from None
+    return dict(net.namedlinks(skipself=True)).get(f'/{name}')
 
 
 def no_such_layer(net, x, name):

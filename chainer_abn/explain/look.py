@@ -88,10 +88,9 @@ def look(net, x, methods, layer=None, targets=None):
     Raises:
         InputError: there is no such layer.
     """
-    try:
-        link = layer_of(net, layer)
-    except LookupError:
-        raise no_such_layer(net, x[:1], layer) from None
+    link = layer_of(net, layer)
+    if link is None:
+        raise no_such_layer(net, x[:1], layer)
     with chainer.using_config('train', False), chainer.using_config('enable_backprop', False), \
             Tap(link) as tap, Tap(pooled_layer(net)) as pooled:
         output = net(chainer.Variable(x))
