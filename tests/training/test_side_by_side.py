@@ -39,7 +39,9 @@ def well(plan, fold, device):
 
 def speak(plan, fold, device):
     print('epoch       lr', 2 * fold, sep='\n')
-    warnings.warn('a warning', stacklevel=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('always')         # one process may do both folds
+        warnings.warn('a warning', stacklevel=1)
     line = progress.Progress('validation', 4, 'images')
     line.update(0)
     time.sleep(0.25)
