@@ -9,6 +9,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 GPU_VENV ?= .venv-gpu
+# one process per processor; the tests of a file share what they prepare
+TOGETHER = -n auto --dist loadfile
 EMULATOR = $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(shell command -v g++))
 
 .PHONY: setup demo test test-gpu bench
@@ -34,12 +36,12 @@ demo: setup
 
 test: setup
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(TOGETHER)
 	$(if $(EMULATOR),$(MAKE) test-gpu,@echo 'no emulated GPU here: it needs Linux on x86-64 and g++')
 
 # the tests that need a GPU, on an emulated one: CuPy and Chainer are real (tests/emulator)
 test-gpu: $(GPU_VENV)/ready
-	$(GPU_VENV)/bin/python -m pytest -p emulator.plugin -m 'gpu or cuda'
+	$(GPU_VENV)/bin/python -m pytest -p emulator.plugin -m 'gpu or cuda' $(TOGETHER)
 
 bench: setup .venv-torch/ready
 	$(RUN) benchmarks/attend.py

@@ -31,7 +31,9 @@ setup(
     ],
     extras_require={
         # chainer.gradient_check imports pkg_resources (setuptools); onnx: the remedies for onnx_chainer
-        'test': ['av>=15', 'onnx', 'pytest>=8', 'ruff', 'setuptools<81', 'tensorboardX>=2.6.4'],
+        'test': ['av>=15', 'hypothesis>=6.100', 'onnx', 'pytest>=8', 'pytest-xdist>=3.6', 'ruff',
+                 'setuptools<81', 'tensorboardX>=2.6.4'],
+        'fuzz': ['atheris>=2.3'],
         # tests of the GPU's code where there is none (tests/emulator), and both compilers of its kernels
         'test-gpu': ['cupy-cuda13x>=14', 'nvidia-cuda-runtime==13.*', 'nvidia-cuda-nvrtc==13.*',
                      'nvidia-cuda-nvrtc-cu12'],

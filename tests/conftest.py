@@ -16,6 +16,14 @@ from chainer_abn.runtime.devices import find_gpus
 import chainer
 
 
+def pytest_configure(config):
+    """Beside others, each on a processor of its own: threads that wait for each other would take turns."""
+    worker = os.environ.get('PYTEST_XDIST_WORKER')
+    if worker and hasattr(os, 'sched_setaffinity'):
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[int(worker[2:]) % len(processors)]})
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker('gpu'):
         count, reason = find_gpus()
