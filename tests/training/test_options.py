@@ -1,19 +1,14 @@
 """What a run is made with where little is said."""
-import importlib.util
-
 import pytest
-from helpers import ROOT
 
 from chainer_abn.errors import InputError
+from chainer_abn.training.arguments import make_parser
 from chainer_abn.training.options import resolve
 
 
 @pytest.fixture(scope='module')
 def parser():
-    spec = importlib.util.spec_from_file_location('n_fold_train', ROOT / 'n_fold_train.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_parser()
+    return make_parser('n_fold_train.py')
 
 
 @pytest.fixture

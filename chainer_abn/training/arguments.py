@@ -1,0 +1,117 @@
+"""The flags of ``n_fold_train.py``."""
+import argparse
+import re
+
+from chainer_abn.datasets import NAMES, TASKS
+from chainer_abn.datasets.transforms import CROPS
+from chainer_abn.errors import ArgumentParser
+from chainer_abn.links import ATTENTIONS, VARIANTS
+from chainer_abn.runtime import devices
+from chainer_abn.training.finetune import PARTS
+from chainer_abn.training.options import DTYPES
+from chainer_abn.training.schedule import SCHEDULES
+from chainer_abn.training.settings import RECIPES
+
+
+def make_parser(program):
+    """The flags of ``n_fold_train.py``; what is not said is None."""
+    parser = ArgumentParser(
+        prog=program, description='Train an Attention Branch Network with k-fold cross-validation.',
+        epilog='Defaults that are not told here depend on the data set: see README.md.')
+    # else argparse takes the -1,-1 of --gpu for a flag
+    parser._negative_number_matcher = re.compile(r'^-\d+(,-?\d+)*$|^-\d*\.\d+$')
+    data = parser.add_argument_group('data')
+    data.add_argument('--dataset', help=f'a folder of class folders, or {", ".join(NAMES)}')
+    data.add_argument('--data-dir', help='where the files of a named data set are (default: a cache)')
+    data.add_argument('--task', choices=TASKS, help='of compcars: what is to be told (default model)')
+    data.add_argument('--boxes', action='store_true', default=None, help='of compcars: crop to the cars')
+    data.add_argument('--n-images', type=int, help='take (shapes: generate) so many images')
+    data.add_argument('--skip-bad', action='store_true', default=None,
+                      help='leave out images that cannot be read')
+    data.add_argument('--image-size', type=size, metavar='S|HxW', help='of the network\'s input, px')
+    data.add_argument('--resize', type=size, metavar='S|HxW',
+                      help='size that images are made to cover before they are cropped')
+    data.add_argument('--fit', choices=('cover', 'squeeze'),
+                      help='cover --resize and keep the shape of images, or squeeze them into it')
+    data.add_argument('--crop', choices=CROPS,
+                      help='random: a part of the network\'s size; resized: of any size and shape')
+    data.add_argument('--pad', type=int, help='black pixels around the image before a random crop')
+    data.add_argument('--flip', action=argparse.BooleanOptionalAction, help='random mirroring')
+    data.add_argument('--turn', action=argparse.BooleanOptionalAction, help='random turns by 90 degrees')
+    data.add_argument('--rotate', type=float, metavar='DEG', help='largest random angle (default 0)')
+    data.add_argument('--mean', type=three, metavar='R,G,B',
+                      help='of the pixels, in [0, 1] (default: measured on each training fold)')
+    data.add_argument('--std', type=three, metavar='R,G,B', help='likewise')
+    data.add_argument('--workers', type=int,
+                      help='processes that read images (default: 0 if all fit in memory)')
+
+    network = parser.add_argument_group('network')
+    network.add_argument('--arch', '-a', help='such as resnet20 (CIFAR style) or resnet50')
+    network.add_argument('--variant', choices=VARIANTS, help='default abn')
+    network.add_argument('--attention', '--attention-map', choices=ATTENTIONS, help='default residual')
+    network.add_argument('--positive-map', action=argparse.BooleanOptionalAction,
+                         help='start the attention map as an increasing function of the evidence')
+    network.add_argument('--dropout', type=float, help='ratio, where the network has dropout')
+    network.add_argument('--pretrained', metavar='FILE',
+                         help='start from the weights of a network (.npz) or PyTorch checkpoint (.pth)')
+    network.add_argument('--freeze', type=part_list, metavar='PART,...',
+                         help=f'train the rest only: {", ".join(PARTS)}')
+    network.add_argument('--summary', action='store_true', default=None,
+                         help='print the network, its sizes and costs, and stop')
+
+    training = parser.add_argument_group('training')
+    training.add_argument('--recipe', choices=RECIPES,
+                          help='settings of the paper, or of the original port; flags change them')
+    training.add_argument('--kfold', '-k', type=int,
+                          help='number of folds (default 4); 0: the data set\'s own split')
+    training.add_argument('--folds', type=fold_list, metavar='I,J', help='train these folds only')
+    training.add_argument('--epoch', '-e', type=int)
+    training.add_argument('--batchsize', '-b', type=int)
+    training.add_argument('--lr', type=float)
+    training.add_argument('--momentum', type=float, help='default 0.9')
+    training.add_argument('--nesterov', action='store_true', default=None)
+    training.add_argument('--weight-decay', type=float)
+    training.add_argument('--schedule', choices=SCHEDULES)
+    training.add_argument('--milestones', type=epoch_list, metavar='E,F',
+                          help='epochs at which multistep multiplies the rate by --gamma')
+    training.add_argument('--gamma', type=float, help='default 0.1')
+    training.add_argument('--warmup', type=float, help='epochs of linear rise (default 0)')
+    training.add_argument('--seed', type=int, help='fixes everything (default 402)')
+    training.add_argument('--dtype', choices=DTYPES,
+                          help='mixed16: compute in float16, keep weights in float32 (default float32)')
+    training.add_argument('--capture', action='store_true', default=None,
+                          help='on a GPU, record the step once as a CUDA graph and replay it')
+    training.add_argument('--tensorboard', action='store_true', default=None,
+                          help='write curves and maps for TensorBoard too (needs tensorboardX)')
+    devices.add_flags(training, several=True)
+    training.add_argument('--out', help='folder of the results (default result/<date-time>)')
+    training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
+    return parser
+
+
+def size(text):
+    """'128' or '96x128' (height x width) -> [height, width]."""
+    sides = [int(side) for side in text.lower().split('x')]
+    if len(sides) > 2:
+        raise ValueError
+    return sides if len(sides) == 2 else sides * 2
+
+
+def three(text):
+    red, green, blue = (float(value) for value in text.split(','))
+    return [red, green, blue]
+
+
+def part_list(text):
+    return list(dict.fromkeys(text.split(',')))
+
+
+def epoch_list(text):
+    return sorted(int(epoch) for epoch in text.split(','))
+
+
+def fold_list(text):
+    folds = sorted({int(fold) for fold in text.split(',')})
+    if folds[0] < 1:
+        raise ValueError
+    return folds
