@@ -1,5 +1,6 @@
 # make demo   train on generated images and see where the network looks (minutes, no network needed)
 # make test   style and tests; on Linux with g++ the GPU's too, on an emulated one
+# make fuzz   made-up files for every reader, MINUTES of processor time for each (READERS: some of them only)
 # make bench  speed and memory against a reference
 # Each makes .venv first if it is missing.
 
@@ -9,18 +10,21 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 GPU_VENV ?= .venv-gpu
+FUZZ_VENV ?= .venv-fuzz
+MINUTES ?= 30
 # one process per processor; the tests of a file share what they prepare
 TOGETHER = -n auto --dist loadfile
 EMULATOR = $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(shell command -v g++))
 
-.PHONY: setup demo test test-gpu bench
+.PHONY: setup demo test test-gpu fuzz bench
 setup: $(VENV)/ready
 
 # Chainer's sdist builds with setuptools<81 only. pip up to 25 hands PIP_CONSTRAINT to the build,
 # later ones PIP_BUILD_CONSTRAINT; setting both is safe.
 $(VENV)/ready: EXTRAS = test
 $(GPU_VENV)/ready: EXTRAS = test,test-gpu
-$(VENV)/ready $(GPU_VENV)/ready: setup.py
+$(FUZZ_VENV)/ready: EXTRAS = test,fuzz
+$(VENV)/ready $(GPU_VENV)/ready $(FUZZ_VENV)/ready: setup.py
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found: make PYTHON=/path/to/python"; exit 2; }
 	$(PYTHON) -m venv $(@D)
 	echo 'setuptools<81' > $(@D)/constraints.txt
@@ -43,12 +47,16 @@ test: setup
 test-gpu: $(GPU_VENV)/ready
 	$(GPU_VENV)/bin/python -m pytest -p emulator.plugin -m 'gpu or cuda' $(TOGETHER)
 
+fuzz: $(FUZZ_VENV)/ready
+	$(FUZZ_VENV)/bin/python tests/fuzz/run.py $(READERS) --minutes $(MINUTES)
+
 bench: setup .venv-torch/ready
 	$(RUN) benchmarks/attend.py
 	$(RUN) benchmarks/batch_statistics.py
 	$(RUN) benchmarks/onednn_choices.py
 	$(RUN) benchmarks/flat_update.py
 	$(RUN) benchmarks/input.py
+	$(RUN) benchmarks/snapshot.py
 	$(RUN) benchmarks/cpu.py --compile
 	$(RUN) benchmarks/grad_cam.py
 

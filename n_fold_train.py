@@ -5,7 +5,6 @@
 
 README.md tells the settings and what a run leaves in its folder.
 """
-import argparse
 import functools
 import hashlib
 import importlib
@@ -14,26 +13,30 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from chainer_abn import runtime
 from chainer_abn.datasets import is_multitask, open_dataset
 from chainer_abn.datasets.examples import Store
 from chainer_abn.datasets.folder import say_ignored
 from chainer_abn.datasets.folds import digest, folds_of
+from chainer_abn.datasets.images import set_limit
 from chainer_abn.datasets.transforms import SMALLEST_PART
-from chainer_abn.errors import InputError, run_program
+from chainer_abn.errors import DISK, Diverged, InputError, disk_failure, run_program
+from chainer_abn.files import only_writer
 from chainer_abn.interrupt import Terminated
 from chainer_abn.links import build, summary
 from chainer_abn.links.build import architecture, dropout_of
 from chainer_abn.report import refresh
 from chainer_abn.runtime import devices
-from chainer_abn.training import checkpoint
+from chainer_abn.training import checkpoint, resume
 from chainer_abn.training.arguments import make_parser
 from chainer_abn.training.finetune import start_from
 from chainer_abn.training.options import (
     check_attention,
     check_image_size,
     check_multitask,
+    complete,
     known_attention,
     resolve,
 )
@@ -48,13 +51,14 @@ PROGRAM = 'n_fold_train.py'
 
 
 def main():
-    options, run, old_config = read_command_line(sys.argv[1:])
+    options, run, started = read_command_line(sys.argv[1:])
+    set_limit(options.max_pixels)
     if options.summary:
         return print_network(options)
     start, start_config = read_start(options)
-    if run is None:
-        resolve(options, start_config)
+    (resolve if run is None else complete)(options, start_config)
     used = devices.choose_devices(options.gpu, options.accelerator, options.threads)
+    options.threads = runtime.threads.count()       # a run that goes on elsewhere computes with as many
     check_capture(options.capture, used)
     check_tensorboard(options.tensorboard)
     store = open_store(options, len(used))
@@ -63,24 +67,28 @@ def main():
     configs = {fold: network_config(options, store, fold, train) for fold, (train, _) in folds.items()}
     # before anything is written: whether the weights fit
     fresh = check_start(options, configs[1], start)
-    config = run_config(options, list(configs.values()), digest(folds.values(), store.dataset.labels), used)
+    config = run_config(options, list(configs.values()), store, folds.values(), used)
     if run is None:
         run = RunFolder.create(options.out, config)
-    elif config['folds_digest'] != old_config['folds_digest']:
-        raise InputError(f'--resume {run.root}: {options.dataset} does not hold the images any more '
-                         'that the run was started with')
-    elif config['pretrained_sha256'] != old_config.get('pretrained_sha256'):
-        raise InputError(f'--resume {run.root}: {options.pretrained} is not the file any more '
-                         'that the run was started with')
-    print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
-          f'{len(config["classes"])} {"tasks" if config["multitask"] else "classes"}, {config["device"]}; '
-          f'writing to {run.root}')
-    if start is not None:
-        print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
-    task = Task(run, store, folds, configs, options, start)
-    todo = [fold for fold in options.folds or folds if fold not in run.finished_folds()]
-    report, failures = functools.partial(refresh, run, store.dataset), []
-    go_on = f'go on with: python {PROGRAM} --resume {shlex.quote(str(run.root))}'
+    with only_writer(run.root):
+        if started:
+            resume.check(run, started.config, config, started.differ, started.force)
+            run.tidy()
+        print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
+              f'{len(config["classes"])} {"tasks" if config["multitask"] else "classes"}, '
+              f'{config["device"]}; writing to {run.root}')
+        if start is not None:
+            print(f'starting from {options.pretrained}; fresh: {" and ".join(fresh) or "nothing"}')
+        return train(Task(run, store, folds, configs, options, start), used)
+
+
+def train(task, used):
+    """Train the folds that are not finished, and return the program's exit status."""
+    run, options = task.run, task.options
+    todo = [fold for fold in options.folds or task.folds if fold not in run.finished_folds()]
+    report, failures = functools.partial(refresh, run, task.store.dataset), []
+    resuming = f'python {PROGRAM} --resume {shlex.quote(str(run.root))}'
+    go_on = f'go on with: {resuming}'
     try:
         if len(used) > 1:
             failures = train_side_by_side(task, todo, options.gpu, after_fold=report)
@@ -93,6 +101,16 @@ def main():
             report()
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)(f'; {go_on}') from None
+    except InputError as error:
+        if not run.finished_folds() and not any(run.root.glob('snap/*')):
+            raise
+        raise InputError(f'{error}; {go_on}') from None
+    except Diverged as error:
+        raise Diverged(f'{error}; try {resuming} --force --lr {options.lr / 10:g}') from None
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise InputError(f'{disk_failure(error)}; {go_on}') from None
     finished = run.finished_folds()
     if finished:
         print_summary(run)
@@ -100,28 +118,28 @@ def main():
     if missing:
         print(f'{PROGRAM}: fold{"s" * (len(missing) > 1)} {", ".join(missing)} not finished; {go_on}',
               file=sys.stderr)
-        return 2 if all(failure.wrong_input for failure in failures) else 1
+        statuses = {failure.status for failure in failures}
+        return statuses.pop() if len(statuses) == 1 else 1
+    return 0
+
+
+class Started(NamedTuple):
+    """A run that goes on."""
+    config: dict
+    differ: list                # what the command line says otherwise, in words
+    force: bool
 
 
 def read_command_line(argv):
-    """The options as they were given; for a resumed run its own, with its folder and config."""
-    parser = make_parser(PROGRAM)
-    given = parser.parse_args(argv)
+    """The options as they were given; for a resumed run its own, with its folder and what is known of it."""
+    given = make_parser(PROGRAM).parse_args(argv)
     if given.resume is None:
+        if given.force:
+            raise InputError('--force: goes with --resume')
         return given, None, None
     run, config = RunFolder.open(given.resume)
-    taken = 'resume', 'gpu', 'accelerator', 'threads', 'workers'
-    for name, value in vars(given).items():
-        if value is not None and name not in taken:
-            flag = '--' + name.replace('_', '-')
-            raise InputError(f'{flag}: --resume takes its settings from {given.resume}; leave it out')
-    options = argparse.Namespace(**config['arguments'])
-    if set(vars(options)) != set(vars(given)):
-        raise InputError(f'--resume {given.resume}: its config.json is of another version of this program')
-    for name in taken[1:]:
-        if getattr(given, name) is not None:
-            setattr(options, name, getattr(given, name))
-    return options, run, config
+    options, differ = resume.options_of(run, config, given)
+    return options, run, Started(config, differ, given.force)
 
 
 def print_network(options):
@@ -236,7 +254,7 @@ def network_config(options, store, fold, train):
         kfold=options.kfold, fold=fold, seed=options.seed)
 
 
-def run_config(options, configs, folds_digest, used):
+def run_config(options, configs, store, folds, used):
     """The content of ``config.json``; ``mean`` and ``std`` at the top are averages over the folds."""
     shared = {name: value for name, value in configs[0].items() if name not in ('fold', 'mean', 'std')}
     average = {name: [sum(channel) / len(configs) for channel in zip(*(c[name] for c in configs),
@@ -245,9 +263,11 @@ def run_config(options, configs, folds_digest, used):
     return {
         **shared, **average,
         'folds': [{name: c[name] for name in ('fold', 'mean', 'std')} for c in configs],
-        'folds_digest': folds_digest,
+        'data': store.digests(), 'folds_digest': digest(folds, store.dataset.labels),
         'pretrained_sha256': options.pretrained and sha256(options.pretrained),
-        'arguments': vars(options), 'command': shlex.join([PROGRAM, *sys.argv[1:]]),
+        'arguments': {name: value for name, value in vars(options).items()
+                      if name not in resume.NOT_SETTINGS},
+        'command': shlex.join([PROGRAM, *sys.argv[1:]]),
         'versions': runtime.versions(), 'device': '; '.join(map(devices.describe, used)),
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 
 from chainer_abn.datasets.folder import say_ignored
+from chainer_abn.datasets.images import add_limit, set_limit
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.explain import METHODS, usual_method
 from chainer_abn.explain import edit as editing
@@ -34,6 +35,7 @@ PROGRAM = 'visualize.py'
 
 def main():
     options = read_command_line(sys.argv[1:])
+    set_limit(options.max_pixels)
     net, config = load(options.model)
     kind = Attributes if net.multitask else Classes
     answers = kind(config['classes'], options.attributes, options.target)
@@ -53,9 +55,10 @@ def main():
                       mode=options.mode, style=style)
     gallery = Gallery(painter, record, options.batchsize, options.npy, options.skip_bad, options.grid)
     try:
-        with record, Progress('drawing maps', total, 'images') as progress:
-            gallery.hang(inputs, progress)
-        gallery.finish()
+        with record:
+            with Progress('drawing maps', total, 'images') as progress:
+                gallery.hang(inputs, progress)
+            gallery.finish()
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)('; the same command with --resume goes on') from None
     except OSError as error:                # what cannot be read is told as InputError
@@ -91,6 +94,7 @@ def read_command_line(argv):
     parser.add_argument('--npy', action='store_true', help='write the raw maps too, float32 (h, w)')
     parser.add_argument('--grid', action='store_true', help='one sheet of image | maps')
     parser.add_argument('--skip-bad', action='store_true', help='leave out unreadable images')
+    add_limit(parser)
     parser.add_argument('--resume', action='store_true',
                         help='leave out what was drawn before the run was cut')
     parser.add_argument('--batchsize', '-b', type=int, default=16)

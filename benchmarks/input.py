@@ -69,7 +69,8 @@ def images_per_second(iterator, n_batches):
     """Of batches as the network takes them."""
     started = time.perf_counter()
     for _ in range(n_batches):
-        NORMALIZE(iterator.next())
+        batch = iterator.next()
+        NORMALIZE(chainer.dataset.concat_examples(batch) if isinstance(batch, list) else batch)
     return n_batches * iterator.batch_size / (time.perf_counter() - started)
 
 

@@ -7,7 +7,6 @@ Reads the official ABN checkpoints and, as baselines, those of bearpaw/pytorch-c
 torchvision, and Chainer's ResNet-50 .npz of the caffemodel. PyTorch is not needed.
 """
 import os
-from pathlib import Path
 
 from chainer_abn.errors import ArgumentParser, InputError, run_program
 from chainer_abn.links import ATTENTIONS, VARIANTS
@@ -15,6 +14,7 @@ from chainer_abn.training import checkpoint
 from chainer_abn.training.weights import read_network, to_torch
 
 PROGRAM = 'chainer_abn.convert'
+LARGEST = 1 << 24               # characters of a list of classes
 
 
 def main():
@@ -56,7 +56,15 @@ def read_command_line():
         raise InputError('--arch is missing: a PyTorch file does not tell its own')
     if os.path.realpath(options.file) == os.path.realpath(options.out):
         raise InputError(f'{options.out}: is the file to read')
+    for path in options.file, options.out, options.classes:
+        check_file(path)
     return options
+
+
+def check_file(path):
+    """Refuse what is there and no file, such as a pipe, which may never end, or a device to be replaced."""
+    if path is not None and os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f'{path}: is no file')
 
 
 def untold(config):
@@ -74,10 +82,13 @@ def read_classes(path):
     if path is None:
         return None
     try:
-        names = Path(path).read_text(encoding='utf-8-sig').split('\n')
+        with open(path, encoding='utf-8-sig') as file:
+            names = file.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'--classes {path}: {getattr(error, "strerror", None) or error}') from None
-    return [name.strip() for name in names if name.strip()]
+    if len(names) > LARGEST:
+        raise InputError(f'--classes {path}: more than {LARGEST} characters, no list of names')
+    return [name.strip() for name in names.split('\n') if name.strip()]
 
 
 def write(path, save):

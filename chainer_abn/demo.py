@@ -22,6 +22,7 @@ from chainer_abn.training.checkpoint import load
 from chainer_abn.training.held_out import held_out
 from chainer_abn.training.run_folder import RunFolder
 
+PROGRAM = 'chainer_abn.demo'
 SHOWN = 24                      # held-out images per fold on the sheet
 BATCH = 100
 
@@ -42,7 +43,7 @@ class Target(NamedTuple):
 
 
 def main():
-    parser = ArgumentParser(prog='chainer_abn.demo', description='See where a run on shapes or faces looks.')
+    parser = ArgumentParser(prog=PROGRAM, description='See where a run on shapes or faces looks.')
     parser.add_argument('run', help='folder of the run')
     run, config = RunFolder.open(parser.parse_args().run)
     name = config['arguments'].get('dataset')
@@ -110,4 +111,4 @@ def caption(dataset, i, logits):
 
 
 if __name__ == '__main__':
-    run_program(main, 'chainer_abn.demo')
+    run_program(main, PROGRAM)

@@ -1,12 +1,23 @@
-"""What a person got wrong, and how the programs say it: one line, exit status 2."""
+"""What ends a program, and how it says so: one line, and a status that tells the kind."""
 import argparse
+import errno
+import os
 import sys
 
 from chainer_abn import interrupt
 
+# what ends a program that writes files, and a person can mend
+DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
+
 
 class InputError(ValueError):
     """Something that a person gave is wrong; the message is one line that names it and what to do."""
+    status = 2
+
+
+class Diverged(ArithmeticError):
+    """A training whose loss is not a finite number any more; the message is one line."""
+    status = 3
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -28,19 +39,43 @@ def one_line(message):
 def run_program(main, name):
     """Run ``main()`` as a command-line program and exit with its status.
 
-    An :class:`InputError` ends in one line on stderr and status 2; Ctrl-C and
-    SIGTERM in 130 and 143. Anything else is a bug and keeps its traceback.
+    An :class:`InputError` and a disk that is full or broken end in one line on stderr and status 2,
+    :class:`Diverged` in status 3, Ctrl-C and SIGTERM in 130 and 143; where nobody reads its output on
+    (``| head``) it ends in 141, without a word. Anything else is a bug and keeps its traceback.
     """
     interrupt.install()
     sys.stdout.reconfigure(errors='backslashreplace')       # a file's name can be any bytes
     try:
-        sys.exit(main())
-    except InputError as error:
-        status, message = 2, error
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
+    except (InputError, Diverged) as error:
+        status, message = error.status, error
+    except OSError as error:
+        if error.errno == errno.EPIPE and not stdout_is_read():
+            sys.exit(141)
+        if error.errno not in DISK:
+            raise
+        status, message = InputError.status, disk_failure(error)
     except KeyboardInterrupt as stop:
         status, message = 130, f'interrupted{stop}'
     except interrupt.Terminated as stop:
         status, message = 143, f'terminated{stop}'
-    sys.stdout.flush()
+    stdout_is_read()
     print(f'{name}: {one_line(message)}', file=sys.stderr)
     sys.exit(status)
+
+
+def disk_failure(error):
+    """What an OSError of ``DISK`` says, in words."""
+    return f'cannot write{f" {error.filename}" * bool(error.filename)}: {error.strerror}'
+
+
+def stdout_is_read():
+    """Write out what is left for stdout, and tell whether that went; where not, it is dropped."""
+    try:
+        sys.stdout.flush()
+        return True
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return False

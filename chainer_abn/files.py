@@ -1,7 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process writes to."""
 import contextlib
+import fcntl
 import os
 from pathlib import Path
+
+from chainer_abn.errors import InputError
+
+_held = set()                   # descriptors of the folders that this process keeps to itself
 
 
 @contextlib.contextmanager
@@ -9,6 +14,10 @@ def replacing(path, sync=True):
     """A binary file to write to; it takes the place of ``path`` when all went well.
 
     ``sync``: it is on the disk by then, also if the machine should fail.
+
+    Raises:
+        OSError: it cannot be written, such as for a full disk; ``path`` is its ``filename`` then, and what
+            was there before is untouched.
     """
     part = Path(f'{path}.part')
     try:
@@ -18,6 +27,57 @@ def replacing(path, sync=True):
                 file.flush()
                 os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+        if sync:
+            sync_folder(part.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def sync_folder(folder):
+    """Have the names of a folder's files on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:             # not every file system does that
+        pass
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def only_writer(folder):
+    """Keep other processes that ask for the same from writing to a folder.
+
+    The lock is the kernel's: it ends with the process, whatever ends it, and leaves nothing in the folder.
+    A file system without locks does not keep anyone away.
+
+    Raises:
+        InputError: another process writes there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f'{folder}: another process is writing there') from None
+        except OSError:
+            pass
+        _held.add(descriptor)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _let_go():
+    """A forked worker that outlives its parent would hold the lock on."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

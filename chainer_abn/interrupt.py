@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once, or, while worker processes share locks, where it is safe."""
+"""Ctrl-C and SIGTERM: at once, or where nothing is lost by it; and how processes end."""
 import contextlib
 import os
 import signal
@@ -21,15 +21,13 @@ def install():
     def handle(signum, frame):
         global _pending
         if os.getpid() != main_process:
-            # a forked worker, signalled with its whole group: its parent ends it. Dying here it could
-            # take along a lock that the others wait for.
-            return
+            return              # a forked worker, signalled with its whole group: its parent ends it
         if not _deferring:
             raise EXCEPTIONS[signum]
         if _pending is not None:
             os._exit(128 + signum)
         _pending = signum
-        os.write(2, b'\nstopping after this iteration; once more to stop at once\n')
+        os.write(2, b'\nstopping after this iteration or validation; once more to stop at once\n')
 
     for signum in EXCEPTIONS:
         signal.signal(signum, handle)
@@ -47,7 +45,28 @@ def deferred():
         _deferring, _pending = False, None
 
 
+def pending():
+    """Whether a signal came within :func:`deferred`."""
+    return _pending is not None
+
+
 def check():
     """Raise what a signal that came within :func:`deferred` asks for."""
     if _pending is not None:
         raise EXCEPTIONS[_pending]
+
+
+def how_it_ended(status):
+    """A process, in words.
+
+    Args:
+        status (int): as of :func:`os.waitstatus_to_exitcode`; None: not known.
+    """
+    if status is None:
+        return 'has ended'
+    if status >= 0:
+        return f'ended with status {status}'
+    try:
+        return f'was killed by {signal.Signals(-status).name}'
+    except ValueError:                          # a real-time signal
+        return f'was killed by signal {-status}'

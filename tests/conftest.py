@@ -12,6 +12,7 @@ from helpers import ROOT, write_class_folders
 from chainer_abn import runtime
 from chainer_abn.errors import run_program
 from chainer_abn.runtime.devices import find_gpus
+from chainer_abn.training.extensions import TimedUpdater
 
 import chainer
 
@@ -67,3 +68,28 @@ def script(capsys, monkeypatch):
         return SimpleNamespace(status=stopped.value.code or 0, out=out.splitlines(),
                                err=err.splitlines())
     return run
+
+
+@pytest.fixture
+def before(monkeypatch):
+    """Do something before a training iteration, which are numbered from 0 over all folds."""
+    update = TimedUpdater.update
+
+    def at(iteration, act):
+        count = iter(range(10 ** 6))
+
+        def acted(self):
+            if next(count) == iteration:
+                act()
+            update(self)
+
+        monkeypatch.setattr(TimedUpdater, 'update', acted)
+    return at
+
+
+@pytest.fixture
+def cut(before):
+    """Interrupt a run in this iteration."""
+    def at(iteration):
+        before(iteration, lambda: os.kill(os.getpid(), signal.SIGINT))
+    return at

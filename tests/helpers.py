@@ -1,10 +1,15 @@
 """What several test files use."""
+import json
 from pathlib import Path
 
 import numpy
+from hypothesis import settings
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+TIMES = 'elapsed_time', 'images_per_second', 'waiting_share'
+# of tests with hypothesis: the same examples each time, and nothing kept on the disk
+PROPERTY = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 
 
 def write_class_folders(root, n_per_class=6, classes=('ant', 'bee'), size=(40, 32), seed=0):
@@ -25,3 +30,27 @@ def runs(process):
         return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def contents(run):
+    """Name -> content of the files of a run, without times and what it was called with."""
+    files = {}
+    for path in run.rglob('*'):
+        name = str(path.relative_to(run))
+        if path.is_dir() or name == 'report.html':          # tells the times too
+            files[name] = None
+        elif path.suffix != '.json':
+            files[name] = path.read_bytes()
+        else:
+            files[name] = without_times(json.loads(path.read_text()))
+    files['config.json'] = {name: value for name, value in files['config.json'].items()
+                            if name not in ('command', 'arguments')}
+    return files
+
+
+def without_times(content):
+    rows = content if isinstance(content, list) else content.get('folds', [])
+    for row in rows:
+        for name in TIMES:
+            row.pop(name, None)
+    return content

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy
 
 from chainer_abn.datasets.on_gpu import Cuts, Cutter, cuts_of
-from chainer_abn.datasets.transforms import images_and_labels
 
+import chainer
 from chainer.backends import cuda
 from chainer.iterators import SerialIterator
 
@@ -46,7 +46,7 @@ class Ahead(SerialIterator):
     end of an epoch without repetition, are raised where the batch would have been handed out.
 
     Args:
-        iterator: BatchIterator or MultiprocessIterator; it belongs to this one from now on.
+        iterator: BatchIterator or WorkerIterator; it belongs to this one from now on.
         cutter (Cutter)
         device (chainer.backends.cuda.GpuDevice)
     """
@@ -63,8 +63,8 @@ class Ahead(SerialIterator):
         super().__init__(iterator.dataset, iterator.batch_size, iterator.repeat)
 
     def pack(self, batch):
-        """The arrays to send: numbers, then (B, H, W, 3) uint8 images or a sequence of them."""
-        images, labels = images_and_labels(batch)
+        """The arrays to send: numbers, then (B, H, W, 3) uint8 images."""
+        images, labels = batch
         return cuts_of(numpy.arange(len(labels)), 0, False, labels), images
 
     def unpack(self, cuts, images):
@@ -72,7 +72,7 @@ class Ahead(SerialIterator):
         return self.cutter(images, cuts, images.shape[1:3])
 
     def __next__(self):
-        # the first batch is made in this thread: Chainer's multiprocess iterator forks its workers then
+        # the first batch is made in this thread: workers are forked then
         made = self._make() if self._pending is None else self._pending.result()
         self._pending = None
         self._follow()
@@ -102,10 +102,12 @@ class Ahead(SerialIterator):
         self._state, self._previous_epoch_detail = self.iterator._state, self.iterator._previous_epoch_detail
 
     def serialize(self, serializer):
-        self._drop()
-        self.iterator._state, self.iterator._previous_epoch_detail = self._state, self._previous_epoch_detail
-        self.iterator.serialize(serializer)
-        self._follow()
+        if isinstance(serializer, chainer.serializer.Deserializer):
+            self._drop()
+            self.iterator.serialize(serializer)
+            self._follow()
+        else:
+            super().serialize(serializer)
 
     def reset(self):
         self._drop()
@@ -120,7 +122,7 @@ class Ahead(SerialIterator):
         self.iterator.finalize()
 
     def __del__(self):
-        """Chainer's would wait for the thread, and garbage may be collected in a worker, which has none."""
+        """Chainer's would wait for the thread, and garbage may be collected in a fork, which has none."""
 
     def _drop(self):
         """Forget the batch that was made ahead; it can be made again, the same."""
@@ -155,21 +157,18 @@ class Slot:
         """Copy arrays into the slot and start sending them.
 
         Args:
-            arrays: each an array or a sequence of arrays of one shape; larger items first, so that all are
-                aligned.
+            arrays: those of larger items first, so that all are aligned.
         """
         # the pinned memory was read by a copy, the device's by a kernel
         self.sent.synchronize()
         self.stream.wait_event(self.used)
-        kinds = [(array[0].dtype, (len(array), *array[0].shape)) for array in arrays]
-        sizes = [dtype.itemsize * int(numpy.prod(shape)) for dtype, shape in kinds]
-        self._reserve(sum(sizes))
+        self._reserve(sum(array.nbytes for array in arrays))
         self.arrays, start = [], 0
-        for array, size, (dtype, shape) in zip(arrays, sizes, kinds, strict=True):
-            part = slice(start, start + size)
-            self.pinned[part].view(dtype).reshape(shape)[...] = array
-            self.arrays.append(self.on_device[part].view(dtype).reshape(shape))
-            start += size
+        for array in arrays:
+            part = slice(start, start + array.nbytes)
+            self.pinned[part].view(array.dtype).reshape(array.shape)[...] = array
+            self.arrays.append(self.on_device[part].view(array.dtype).reshape(array.shape))
+            start += array.nbytes
         self.on_device.data.copy_from_host_async(self.pinned.ctypes.data, start, self.stream)
         self.sent.record(self.stream)
 

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import stat
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -23,7 +24,12 @@ from chainer_abn.progress import Progress
 # content, so that millions of empty files are found out too.
 MAX_RATIO = 100
 BLOCK = 512
-MAX_HEADER = 1 << 20            # bytes of a tar member's long name or attributes
+MAX_HEADER = 1 << 16            # bytes of a tar member's long name or attributes
+MAX_ATTRIBUTES = 1000           # of all members of a tar archive
+MAX_PATH = 4096                 # characters
+MAX_DIRECTORY = 3 << 24         # bytes of a zip archive's list of members, ten times as large in memory
+MAX_NAMES = 3 << 27             # bytes of memory for the paths of members
+MAX_TRAILER = 16 << 20          # bytes behind the end of a tar archive, whose records may be of any length
 HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
                 tarfile.GNUTYPE_LONGLINK)
 
@@ -57,7 +63,8 @@ def unpack(archive, folder, strip=None):
         InputError: the archive is missing, cut short or damaged; ``folder`` is there, or cannot be written;
             or a member is refused: its path is absolute, has a drive, a backslash or ``..``, comes twice,
             or is both a file and a folder, or lies outside of ``strip``; it is a link, a device, a fifo, a
-            sparse file or encrypted; the members together claim more than 100 times the archive's size.
+            sparse file or encrypted; the members together claim more than 100 times the archive's size, or
+            have more names than 400 MB of memory hold.
     """
     _unpack(Path(archive), Path(folder), lambda file: _checked(archive, file, _members(file), strip))
 
@@ -130,7 +137,7 @@ def _write(path, member):
 
 def _checked(archive, file, members, strip=None):
     """(Path below the folder, member) for each member; the first bad one is refused."""
-    left = MAX_RATIO * os.path.getsize(file.name)
+    left, names_left = MAX_RATIO * os.path.getsize(file.name), MAX_NAMES
     kinds = {}                  # path -> whether it is a folder; None: one that files lie in
     for member in members:
         parts = [part for part in member.name.split('/') if part not in ('', '.')]
@@ -142,11 +149,15 @@ def _checked(archive, file, members, strip=None):
         if not wrong and not parts and not member.is_folder:
             wrong = 'has no name'
         if not wrong:
+            known = len(kinds)
             wrong = _clash(kinds, parts, path, member.is_folder)
+            names_left -= (len(kinds) - known) * (sys.getsizeof(path) + 100)
+        if not wrong and names_left < 0:
+            wrong = 'and those before it have too many names'
         if not wrong and left < 0:
             wrong = f'and those before it claim more than {MAX_RATIO} times the size of the archive'
         if wrong:
-            raise InputError(f'{archive}: refused, because {member.name!r} in it {wrong}; '
+            raise InputError(f'{archive}: refused, because {member.name[:200]!r} in it {wrong}; '
                              'nothing was unpacked')
         if parts:
             yield path, member
@@ -160,6 +171,8 @@ def _bad_path(name):
         return 'has a backslash or a zero byte in its path'
     if '..' in name.split('/'):
         return 'leaves the folder by ..'
+    if len(name) > MAX_PATH:
+        return 'has a path of impossible length'
 
 
 def _clash(kinds, parts, path, is_folder):
@@ -181,8 +194,36 @@ def _members(file):
     return _zip_members(file) if magic == b'PK' else _tar_members(file, 'r')
 
 
+def open_zip(file, largest):
+    """A zip archive whose list of members, which is read at once, has at most ``largest`` bytes.
+
+    Raises:
+        zipfile.BadZipFile: it has more.
+        Exception: what zipfile raises.
+    """
+    bounded = _Bounded(file, largest)
+    archive = zipfile.ZipFile(bounded)
+    bounded.largest = sys.maxsize
+    return archive
+
+
+class _Bounded:
+    """A file of which at most ``largest`` bytes are read at a time."""
+
+    def __init__(self, file, largest):
+        self.file, self.largest = file, largest
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def read(self, size=-1):
+        if size > self.largest:
+            raise zipfile.BadZipFile(f'a list of members of {size} bytes')
+        return self.file.read(size)
+
+
 def _zip_members(file):
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file, MAX_DIRECTORY) as archive:
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             is_folder = info.filename.endswith('/')
@@ -206,21 +247,31 @@ def _tar_members(file, mode):
                 wrong = 'is a link, a device or another thing that is no plain file'
             yield Member(info.name, info.size, wrong, info.isdir(),
                          lambda info=info: archive.extractfile(info))
+            archive.members.clear()         # tarfile keeps them all
         # tarfile takes any end of the data for the end of the archive, which is a block of zeros; the
         # checksum of a compressed one comes behind it
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(BLOCK) != bytes(BLOCK):
             raise EOFError('the end is missing')
-        while archive.fileobj.read(1 << 20):
-            pass
+        left = MAX_TRAILER
+        while more := len(archive.fileobj.read(1 << 20)):
+            left -= more
+            if left < 0:
+                raise tarfile.ReadError('far more behind its end than belongs there')
 
 
 class _Header(tarfile.TarInfo):
-    """Of one member; tarfile would go backwards over a negative size, and read a long name or attributes of
-    any size into memory.
+    """Of one member; tarfile would go backwards over a negative size, and read a long name, attributes or the
+    map of a sparse file of any size into memory.
     """
 
     def _proc_member(self, tar):
-        if self.size < 0 or self.type in HEADER_TYPES and self.size > MAX_HEADER:
+        if (self.size < 0 or self.type in HEADER_TYPES and self.size > MAX_HEADER
+                or len(tar.pax_headers) > MAX_ATTRIBUTES):
             raise tarfile.ReadError('a header of impossible size')
         return super()._proc_member(tar)
+
+    def _sparse(self, *_):
+        raise tarfile.ReadError('a sparse file is no plain file')
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse

@@ -61,24 +61,28 @@ class Cifar:
     def __init__(self, name, data_dir=None, with_split=False):
         self.set_name, source = name, SOURCES[name]
         read = _reader(source, data_dir)
-        self.classes = tuple(read(source.class_names).decode().split())
+        path, names = read(source.class_names)
+        try:
+            self.classes = tuple(names.decode().split())
+        except UnicodeDecodeError:
+            raise InputError(f'{path}: not the names of classes, in UTF-8') from None
         parts = [source.train, source.test] if with_split else [source.train]
-        files = [[self._parse(source, file, read(file)) for file in part] for part in parts]
+        files = [[self._parse(source, *read(file)) for file in part] for part in parts]
         labels, images = zip(*sum(files, []), strict=True)
         self.labels, self.images = numpy.concatenate(labels), numpy.concatenate(images)
         n_train = sum(len(label) for label, _ in files[0])
         self.split = numpy.split(numpy.arange(len(self)), [n_train]) if with_split else None
 
-    def _parse(self, source, file, data):
+    def _parse(self, source, path, data):
         record = source.label_bytes + 3 * SIDE * SIDE
         if not data or len(data) % record:
-            raise InputError(f'{file}: {len(data)} bytes are no whole number of {record}-byte '
+            raise InputError(f'{path}: {len(data)} bytes are no whole number of {record}-byte '
                              f'records; the file is cut short or not {self.set_name}')
         rows = numpy.frombuffer(data, 'u1').reshape(-1, record)
         labels = rows[:, source.label_bytes - 1].astype('i')
         if labels.max() >= len(self.classes):
             row = int(labels.argmax())
-            raise InputError(f'{file}: label {labels[row]} in record {row}, but there are '
+            raise InputError(f'{path}: label {labels[row]} in record {row}, but there are '
                              f'{len(self.classes)} classes')
         pixels = rows[:, source.label_bytes:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
         return labels, numpy.ascontiguousarray(pixels)
@@ -94,7 +98,7 @@ class Cifar:
 
 
 def _reader(source, data_dir):
-    """A function from the name of a file of the set to its bytes."""
+    """A function from the name of a file of the set to where it lies, for messages, and its bytes."""
     where = Path(data_dir) if data_dir else cache_dir()
     for folder in where / source.folder, where:
         if (folder / source.class_names).is_file():
@@ -112,11 +116,14 @@ def _reader(source, data_dir):
 
 def _read_file(path):
     try:
-        return path.read_bytes()
+        return path, path.read_bytes()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from None
 
 
 def _read_member(archive, name):
-    with tarfile.open(archive) as tar:
-        return tar.extractfile(name).read()
+    try:
+        with tarfile.open(archive) as tar:
+            return f'{archive}: {name}', tar.extractfile(name).read()
+    except Exception as error:          # a damaged archive can raise anything
+        raise InputError(f'{archive}: {name} cannot be read from it ({error})') from None

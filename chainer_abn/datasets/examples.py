@@ -3,6 +3,9 @@
 The order of the images and their random changes are functions of (seed, epoch) alone: they do not
 depend on worker processes or the size of a batch, and a resumed run needs nothing but the epoch.
 """
+import hashlib
+import os
+
 import numpy
 
 from chainer_abn.datasets.subset import Subset
@@ -39,7 +42,7 @@ class Store:
 
     def __init__(self, dataset, size, skip_bad=False, memory=MEMORY, fit='cover', measure=True):
         self.dataset, self.size, self.fit, self.bad = dataset, size, FITS[fit], []
-        self._kept, self.in_memory = [], False
+        self._kept, self.in_memory, self._moments = [], False, None
         if measure or skip_bad or len(dataset) * size[0] * size[1] * 3 <= memory:
             self._read_all(skip_bad, memory)
 
@@ -92,6 +95,23 @@ class Store:
     def _read(self, i):
         return self.fit(self.dataset.image(i, self.size), self.size)
 
+    def digests(self):
+        """What tells whether these are the same images: their number, SHA-256 of their names (without the
+        folder that all are in), and of the sums of their pixels where all have been read.
+
+        Returns:
+            dict of str.
+        """
+        names = [self.dataset.name(i) for i in range(len(self.dataset))]
+        shared = len(os.path.commonprefix([min(names), max(names)]))
+        sha = hashlib.sha256()
+        for name in names:
+            sha.update(name[shared:].encode(errors='surrogateescape') + b'\0')
+        found = {'images': str(len(names)), 'names': sha.hexdigest()}
+        if self._moments is not None:
+            found['pixels'] = hashlib.sha256(self._moments.tobytes() + self._pixels.tobytes()).hexdigest()
+        return found
+
     def mean_std(self, indices):
         """Mean and standard deviation per channel over the pixels of some images, in [0, 1].
 
@@ -124,13 +144,17 @@ class Examples(chainer.dataset.DatasetMixin):
         return len(self.indices)
 
     def get_example(self, i):
-        """One image and its label, or the InputError of an image that cannot be read."""
-        try:
-            (image,), (label,) = self.batch(numpy.array([i]))
-        except InputError as error:
-            # raised by the converter: an exception in a worker would hang Chainer's iterator
-            return error
+        """One image, (height, width, 3) uint8 RGB, and its label."""
+        (image,), (label,) = self.batch(numpy.array([i]))
         return image, label
+
+    def name(self, i):
+        """The name of the image of an example."""
+        return self.store.dataset.name(self.indices[i % len(self)])
+
+    def labels(self, numbers):
+        """The labels of a batch."""
+        return self.store.dataset.labels[self.indices[numbers % len(self)]]
 
     def batch(self, numbers):
         """Many examples at once, the same as each by itself.

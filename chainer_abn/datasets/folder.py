@@ -108,10 +108,20 @@ def walk(folder, leave_out=None):
     Raises:
         InputError: a folder cannot be read.
     """
-    yield from _walk(os.fspath(folder), set() if leave_out is None else {os.path.realpath(leave_out)})
+    seen = set() if leave_out is None else {os.path.realpath(leave_out)}
+    entered = [_entries(os.fspath(folder), seen)]
+    while entered:
+        for path, is_folder, is_special in entered[-1]:
+            if is_folder:
+                entered.append(_entries(path, seen))
+                break
+            yield path, not is_special and is_image(path)
+        else:
+            entered.pop()
 
 
-def _walk(folder, seen):
+def _entries(folder, seen):
+    """(Path, is a folder, is no file either) of what is in a folder that is not in ``seen`` yet, sorted."""
     real = os.path.realpath(folder)
     if real in seen:
         return
@@ -129,8 +139,4 @@ def _walk(folder, seen):
     except OSError as error:
         raise InputError(f'{folder}: {error.strerror}') from None
     for name in sorted(names):
-        path = os.path.join(folder, name)
-        if name in folders:
-            yield from _walk(path, seen)
-        else:
-            yield path, name not in special and is_image(path)
+        yield os.path.join(folder, name), name in folders, name in special

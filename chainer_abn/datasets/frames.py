@@ -6,7 +6,7 @@ import os
 import numpy
 from PIL import Image
 
-from chainer_abn.datasets.images import opening, to_rgb
+from chainer_abn.datasets.images import check_pixels, open_image, opening, to_rgb, too_many
 from chainer_abn.errors import InputError
 
 VIDEO_SUFFIXES = frozenset('.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ogv'.split())
@@ -29,7 +29,7 @@ def is_animation(path):
     if suffix in VIDEO_SUFFIXES:
         return True
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.format in PICTURE_FORMATS and image.is_animated
     except Exception:           # of broken data, whatever comes; reading it will say so
         return False
@@ -52,7 +52,7 @@ def frames(path):
 
     Raises:
         InputError: PyAV is missing; the file is missing or of no such kind; a frame is unreadable, larger
-            than Pillow's limit, or missing at the end. File and frame, counted from 1, are named.
+            than allowed, or missing at the end. File and frame, counted from 1, are named.
     """
     if _suffix(path) in VIDEO_SUFFIXES:
         return _until_the_next(_checked(path, _of_video(path)))
@@ -64,7 +64,7 @@ def count(path):
     if _suffix(path) in VIDEO_SUFFIXES:
         with _open_video(path) as (_, stream):
             return stream.frames or None
-    with opening(path), Image.open(path) as image:
+    with opening(path), open_image(path) as image:
         return getattr(image, 'n_frames', 1) - _first(image)
 
 
@@ -81,6 +81,8 @@ def _checked(path, items):
             yield item
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f'{path}, frame {n + 1}: {too_many(error)}') from None
     except Exception as error:
         # Pillow's and FFmpeg's decoders raise whatever comes on broken data
         raise InputError(f'{path}, frame {n + 1}: unreadable ({_reason(error)})') from None
@@ -96,13 +98,14 @@ def _of_picture(path):
     with contextlib.ExitStack() as stack:
         with opening(path):
             file = stack.enter_context(open(path, 'rb'))
-            image = stack.enter_context(Image.open(file))
+            image = stack.enter_context(open_image(file))
         shape = None
         for n in itertools.count(_first(image)):
             try:
                 image.seek(n)
             except EOFError:
                 break
+            check_pixels(*image.size)       # that of a GIF can grow
             picture = to_rgb(image)
             shape = shape or picture.shape
             # a GIF's frame may reach over its edge
@@ -146,7 +149,7 @@ def _open_video(path):
 def _of_video(path):
     """Yield image, milliseconds at which it comes (None: unknown) and how many it lasts if no other comes."""
     with _open_video(path) as (container, stream):
-        _check_pixels(stream.width, stream.height)
+        check_pixels(stream.width, stream.height)
         usual = 1000 / float(stream.average_rate) if stream.average_rate else USUAL
         size, end = {}, 0
         for packet in container.demux():
@@ -157,7 +160,7 @@ def _of_video(path):
             for frame in packet.decode():
                 if packet.is_corrupt or frame.is_corrupt:
                     raise ValueError('damaged')
-                _check_pixels(frame.width, frame.height)
+                check_pixels(frame.width, frame.height)
                 size = size or {'width': frame.width, 'height': frame.height}
                 image = numpy.rot90(frame.to_ndarray(format='rgb24', **size), round(frame.rotation / 90))
                 yield (numpy.ascontiguousarray(image), None if frame.time is None else frame.time * 1000,
@@ -165,13 +168,6 @@ def _of_video(path):
         # by a second: what files claim is not exact
         if container.duration and end < ((container.start_time or 0) + container.duration) / 1e6 - 1:
             raise EOFError('the file ends early')
-
-
-def _check_pixels(width, height):
-    """Pillow's limit of an image's size, for video frames."""
-    limit = 2 * (Image.MAX_IMAGE_PIXELS or numpy.inf)
-    if width * height > limit:
-        raise ValueError(f'{width} x {height} pixels; the limit is {limit}')
 
 
 def _until_the_next(items):

@@ -87,7 +87,7 @@ class DevelopmentKit:
                 if not n_children:
                     self.ids[int(number)] = wordnet_id
                     self.names[wordnet_id] = f'{wordnet_id} {words.split(",")[0]}'
-        except (AttributeError, IndexError, TypeError, ValueError):
+        except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
             raise InputError(f"{self.meta}: 'synsets' is not the table with {', '.join(fields)} of {DEVKIT}; "
                              f'it is had from {URL}') from None
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
+from chainer_abn.datasets.images import open_image, too_many
 from chainer_abn.errors import InputError
 
 MODES = '1', 'L', 'P'
@@ -49,7 +50,7 @@ class Masks:
         """
         path, (height, width) = self.path(stem), size
         try:
-            with Image.open(path, formats=['PNG']) as image:
+            with open_image(path, ['PNG']) as image:
                 if image.mode not in MODES:
                     raise InputError(f'{path}: is of mode {image.mode}; a mask has one channel of 8 bits or '
                                      f'less (modes {", ".join(MODES)})')
@@ -61,6 +62,8 @@ class Masks:
             raise
         except FileNotFoundError:
             raise InputError(f'{path}: no such file') from None
+        except Image.DecompressionBombError as error:
+            raise InputError(f'{path}: {too_many(error)}') from None
         except Exception as error:          # Pillow's decoders raise whatever comes on broken data
             raise InputError(f'{path}: unreadable PNG file ({error})') from None
         mask, void = numpy.isin(values, self.objects), numpy.isin(values, self.void)

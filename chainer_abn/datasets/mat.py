@@ -25,7 +25,9 @@ MATRIX, COMPRESSED = 14, 15
 CELL, STRUCT, CHAR, SPARSE, NUMERIC, OPAQUE = 1, 2, 4, 5, range(6, 16), 17
 COMPLEX = 0x800                 # a flag beside the class
 
-MAX_RATIO = 1032                # zlib compresses by no more
+MAX_RATIO = 100                 # pictures and tables shrink by less, a bomb by up to 1032
+MAX_AXES = 64                   # of NumPy
+EMPTY = numpy.zeros((0, 0))     # what nothing at all in a cell stands for
 CHUNK = 1 << 18
 
 
@@ -67,10 +69,14 @@ def _opened(path, names):
     """The variables of these names, name -> _Matrix, while the file is open."""
     try:
         with _Watched(path) as file:
-            found = {matrix.name: matrix for matrix in _variables(file)}
+            found, there = {}, set()
+            for matrix in _variables(file):
+                there.add(matrix.name)
+                if matrix.name in names:
+                    found[matrix.name] = matrix
             for name in names:
                 if name not in found:
-                    there = ', '.join(sorted(found)) or 'none'
+                    there = ', '.join(sorted(there)) or 'none'
                     raise InputError(f'{path}: no variable {name!r} in it, only {there}; cut short, or '
                                      'another file than the one meant')
             yield {name: found[name] for name in names}
@@ -126,6 +132,8 @@ class _Matrix:
         if self.kind == OPAQUE:
             return
         sizes = elements.next()[1]
+        if len(sizes) > 4 * MAX_AXES:
+            raise ValueError(f'an array of {len(sizes) // 4} axes')
         self.shape = struct.unpack(f'{elements.order}{len(sizes) // 4}i', sizes)
         self.name = elements.next()[1].decode('latin1')
         self.n = math.prod(self.shape)
@@ -171,13 +179,13 @@ class _Matrix:
         codec = TEXT[kind]
         if codec in ('utf-16', 'utf-32'):
             codec += '-le' if self.elements.order == '<' else '-be'
-        letters = list(data.decode(codec))
-        if len(letters) != self.n:
-            raise ValueError(f'{len(letters)} characters for {self.shape}')
-        if not letters:
+        text = data.decode(codec)
+        if len(text) != self.n:
+            raise ValueError(f'{len(text)} characters for {self.shape}')
+        if not text:
             return numpy.empty(0, 'U1')
-        rows = numpy.array(letters).reshape(self.shape, order='F').reshape(-1, self.shape[-1])
-        return numpy.array([''.join(row) for row in rows]).reshape(self.shape[:-1])
+        letters = numpy.array([text]).view('U1').reshape(self.shape, order='F')
+        return numpy.ascontiguousarray(letters).view(f'U{self.shape[-1]}')[..., 0]
 
     def _records(self):
         width, names = (self.elements.next()[1] for _ in range(2))
@@ -186,21 +194,23 @@ class _Matrix:
             raise ValueError(f'{len(names)} bytes of field names of {width}')
         names = [bytes(names[i:i + width]).partition(b'\0')[0].decode('latin1')
                  for i in range(0, len(names), width)]
-        records = numpy.empty(self.n, [(name, object) for name in names])
         values = self._objects(self.n * len(names)).reshape(self.n, len(names))
+        records = numpy.empty(self.n, [(name, object) for name in names])
         for i, name in enumerate(names):
             records[name] = values[:, i]
         return records.reshape(self.shape, order='F')
 
     def _objects(self, n):
-        if n > self.elements.left // 8:
-            raise ValueError(f'{n} parts in {self.elements.left} bytes')
+        # no place is taken for parts before they have been read: each may claim to hold the rest of the file
+        parts = [self._part() for _ in range(n)]
         values = numpy.empty(n, object)
-        for i in range(n):
-            inner = self.elements.inner()
-            # nothing at all stands for an empty array
-            values[i] = _Matrix(inner).value() if inner.left else numpy.zeros((0, 0))
+        for i, part in enumerate(parts):
+            values[i] = part
         return values
+
+    def _part(self):
+        inner = self.elements.inner()
+        return _Matrix(inner).value() if inner.left else EMPTY
 
 
 class _Elements:

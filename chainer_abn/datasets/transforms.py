@@ -215,32 +215,12 @@ class CenterCrop:
         return (sizes - self.size) // 2, False
 
 
-def images_and_labels(batch):
-    """What an iterator hands out, taken apart.
-
-    Args:
-        batch: a pair (images, labels) of arrays, or a list of pairs (image, label). An example of a list
-            that is an exception (a worker could not read it) is raised here, in the main process.
-
-    Returns:
-        images, an array (B, H, W, 3) or sequence of (H, W, 3), uint8, and labels (B,) int32, of several tasks
-        (B, T).
-    """
-    if isinstance(batch, list):
-        for example in batch:
-            if isinstance(example, Exception):
-                raise example
-        batch = zip(*batch, strict=True)
-    images, labels = batch
-    return images, numpy.asarray(labels, 'i')
-
-
 class Normalize(chainer.dataset.Converter):
     """Chainer converter: a batch of images and labels -> x (B, 3, H, W), t (B,) or (B, T) int32.
 
     x = (image / 255 - mean) / std, per channel, in float32, then rounded to ``dtype``; images, mean and std
-    are in the order of red, green, blue, and ``channel_order`` BGR turns the result around. A batch is what
-    :func:`images_and_labels` takes.
+    are in the order of red, green, blue, and ``channel_order`` BGR turns the result around. A batch is a pair
+    of arrays: images (B, H, W, 3) uint8, which x is a copy of, and labels.
 
     On the CPU the channels of x lie together in memory, as they do in the images; what goes to a GPU is
     C-contiguous.
@@ -252,7 +232,7 @@ class Normalize(chainer.dataset.Converter):
         self.shift = numpy.array(-numpy.asarray(mean) / std, 'f')
 
     def __call__(self, batch, device=None):
-        images, t = images_and_labels(batch)
+        images, t = batch
         x = self.images(images)
         if device is None:
             return x, t

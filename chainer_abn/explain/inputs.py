@@ -3,11 +3,10 @@ import os
 from pathlib import Path
 
 import numpy
-from PIL import Image
 
 from chainer_abn.datasets.folder import walk
 from chainer_abn.datasets.frames import frames, is_animation
-from chainer_abn.datasets.images import opening
+from chainer_abn.datasets.images import open_image, opening
 from chainer_abn.datasets.transforms import FITS, normalize_of
 from chainer_abn.errors import InputError
 
@@ -80,7 +79,7 @@ def check_header(path):
     if is_animation(path):
         next(frames(path))
         return
-    with opening(path), Image.open(path):
+    with opening(path), open_image(path):
         pass
 
 

@@ -46,7 +46,8 @@ class _Recorder(chainer.LinkHook):
         self.shapes = {}
 
     def forward_postprocess(self, args):
-        if getattr(args.out, 'ndim', None) == 4:
+        # what stands behind an average over the pixels, such as a classifier of several tasks, gives no map
+        if getattr(args.out, 'ndim', None) == 4 and max(args.args[0].shape[2:]) > 1:
             self.shapes.setdefault(id(args.link), args.out.shape[1:])
 
 
@@ -59,7 +60,8 @@ def pooled_layer(net):
 def layers_of(net, x):
     """The layers that maps can be made at, in the order in which a pass comes by.
 
-    These are the links that are called and give maps: convolutions, normalizations, blocks, stages.
+    These are the links that are called and make maps of maps of more than one pixel: convolutions,
+    normalizations, blocks, stages.
 
     Args:
         net: of :func:`chainer_abn.build`.

@@ -1,4 +1,5 @@
 """predictions.csv: the table of a run of ``visualize.py``, and what tells a later one where to go on."""
+import contextlib
 import csv
 import functools
 import json
@@ -6,6 +7,8 @@ import os
 from pathlib import Path
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import only_writer
+from chainer_abn.training.run_folder import read_json
 
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}       # a file's name can be any bytes
 
@@ -20,7 +23,8 @@ class Record:
         resume (bool): go on with the table that is there.
 
     Raises:
-        InputError: there is none to go on with, or it was made with other settings.
+        InputError: there is none to go on with, or it was made with other settings; when entered, another
+            process writes to the folder.
     """
 
     def __init__(self, folder, columns, settings, resume=False):
@@ -32,8 +36,8 @@ class Record:
 
     def _check_settings(self):
         try:
-            old = json.loads(self.settings_path.read_text())
-        except (OSError, ValueError):
+            old = read_json(self.settings_path, self.folder)
+        except InputError:
             raise InputError(f'--resume: {self.folder} holds no pictures to go on with '
                              f'({self.settings_path} is missing or unreadable)') from None
         for name in sorted({*old, *self.settings} if isinstance(old, dict) else ['settings']):
@@ -43,22 +47,26 @@ class Record:
 
     def rows(self):
         """The lines of the table as dicts, one after the other."""
-        with open(self.path, newline='', **ENCODING) as file:
-            lines = csv.reader(file)
-            if next(lines, self.columns) != self.columns:
-                raise InputError(f'{self.path}: not a table of these settings')
-            for line in lines:
-                if len(line) != len(self.columns):
-                    raise InputError(f'{self.path}: a line of {len(line)} columns; there must be '
-                                     f'{len(self.columns)}')
-                yield dict(zip(self.columns, line, strict=True))
+        try:
+            with open(self.path, newline='', **ENCODING) as file:
+                lines = csv.reader(file)
+                if next(lines, self.columns) != self.columns:
+                    raise InputError(f'{self.path}: not a table of these settings')
+                for line in lines:
+                    if len(line) != len(self.columns):
+                        raise InputError(f'{self.path}: a line of {len(line)} columns; there must be '
+                                         f'{len(self.columns)}')
+                    yield dict(zip(self.columns, line, strict=True))
+        except csv.Error as error:
+            raise InputError(f'{self.path}: damaged ({error})') from None
 
     @functools.cached_property
     def _done(self):
         """Hashes of file and stem of what an earlier run has drawn: less memory than the names."""
         if not self.resume or not self.path.exists():
             return frozenset()
-        os.truncate(self.path, _length_of_whole_lines(self.path))
+        with only_writer(self.folder):
+            os.truncate(self.path, _length_of_whole_lines(self.path))
         return frozenset(hash((row['file'], row['stem'])) for row in self.rows())
 
     def beside(self, inputs):
@@ -77,21 +85,25 @@ class Record:
             raise InputError(f'--resume: {self.path} has a line of {other}, which is not among the inputs')
 
     def __enter__(self):
-        """Make the folder and open the table for more lines."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            goes_on = self.resume and self.path.exists()
-            self.file = open(self.path, 'a' if goes_on else 'w', newline='', **ENCODING)
-            self.settings_path.write_text(json.dumps(self.settings, indent=2) + '\n')
-        except OSError as error:
-            raise InputError(f'--out {self.folder}: {error.strerror}') from None
-        self.table = csv.writer(self.file)
-        if not self.file.tell():
-            self.table.writerow(self.columns)
+        """Make the folder, keep others from writing to it, and open the table for more lines."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_writer(self.folder))
+                goes_on = self.resume and self.path.exists()
+                self.file = stack.enter_context(
+                    open(self.path, 'a' if goes_on else 'w', newline='', **ENCODING))
+                self.settings_path.write_text(json.dumps(self.settings, indent=2) + '\n')
+            except OSError as error:
+                raise InputError(f'--out {self.folder}: {error.strerror}') from None
+            self.table = csv.writer(self.file)
+            if not self.file.tell():
+                self.table.writerow(self.columns)
+            self._close = stack.pop_all().close
         return self
 
     def __exit__(self, *exception):
-        self.file.close()
+        self._close()
 
     def add(self, rows):
         """Lines whose pictures are written."""

@@ -1,5 +1,6 @@
 """From a name to a network."""
 import difflib
+import re
 
 from chainer_abn.errors import InputError
 from chainer_abn.links.abn import ABN, ATTENTIONS
@@ -12,17 +13,21 @@ FAMILIES = (resnet, resnet_fine, senet, resnext, wrn, densenet, vgg)
 NETWORKS = {'abn': ABN, 'baseline': Baseline, 'cam': CAM}
 MULTITASK = {'abn': MultiTaskABN, 'baseline': MultiTaskBaseline}
 VARIANTS = tuple(NETWORKS)
+LARGEST = 2000                  # number in a name; ResNet-1202 is the deepest that was published
 
 
 def architecture(arch):
     """The :class:`~chainer_abn.links.backbones.Architecture` that ``arch`` names.
 
     Raises:
-        InputError: no family knows the name; the message gives the nearest ones.
+        InputError: no family knows the name, and the message gives the nearest ones; or it tells of a depth
+            or width that only a mistake can mean.
     """
     for family in FAMILIES:
         found = family.parse(arch)
         if found is not None:
+            if max(map(int, re.findall(r'\d+', arch)), default=0) > LARGEST:
+                raise InputError(f'architecture {arch}: no depth or width of more than {LARGEST} can be built')
             return found
     known = [name for family in FAMILIES for name in family.EXAMPLES]
     near = difflib.get_close_matches(arch, known, n=3, cutoff=0.3) or known

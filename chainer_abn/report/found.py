@@ -93,7 +93,7 @@ class Found:
             counts = numpy.load(path, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f'no confusion matrix of fold {fold} ({path} is missing)') from None
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:          # a damaged header can raise anything
             raise InputError(f'{path}: unreadable ({error})') from None
         if counts.shape != ((n, 2, 2) if self.multitask else (n, n)):
             raise InputError(f'{path}: not a confusion matrix of the classes of this run')

@@ -16,6 +16,8 @@ def settings(found):
         first['attention'] = config['attention']
     first |= {name: arguments[name] for name in FIRST if arguments.get(name) not in (None, [], False)}
     first['device'] = config.get('device')
+    if config.get('forced'):
+        first['forced to go on, although'] = config['forced']
     return [
         names_and_values('What matters most', first),
         tag('details', tag('summary', 'Command, all arguments and versions'),

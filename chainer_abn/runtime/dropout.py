@@ -57,6 +57,11 @@ def seed(number):
     _state(number).fill(number)
 
 
+def state():
+    """Where the masks of the current GPU are; waits for it."""
+    return int(_state()[0])
+
+
 def _state(number=None):
     """Made from NumPy's global state where no seed was set."""
     device = cuda.cupy.cuda.Device().id

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from chainer_abn.datasets.images import add_limit, set_limit
 from chainer_abn.errors import ArgumentParser, InputError, one_line, run_program
 from chainer_abn.explain import METHODS
 from chainer_abn.progress import Progress
@@ -18,6 +19,7 @@ PROGRAM = 'chainer_abn.scores'
 
 def main():
     options = read_command_line(sys.argv[1:])
+    set_limit(options.max_pixels)
     check_writable(options.out)
     device = choose_device(options.gpu, options.accelerator, options.threads)
     sources = [of_run(root, options) for root in options.run] if options.run else [of_model(options)]
@@ -49,6 +51,7 @@ def read_command_line(argv):
                         help='runs of n_fold_train.py: networks judge what they were not trained on')
     images.add_argument('--model', metavar='FILE', help='or a network file (.npz), with --images')
     images.add_argument('--images', nargs='+', metavar='INPUT', help='image files or folders of them')
+    add_limit(images)
     images.add_argument('--n', type=int, metavar='N', help='take so many of the images, drawn by --seed')
     truth = parser.add_argument_group('objects; a run on shapes has its own')
     truth.add_argument('--boxes', metavar='DIR', help='<stem>.xml for each image, as in Pascal VOC')

@@ -1,5 +1,7 @@
 """The paper's tables: list, train, show. See :mod:`chainer_abn.tables`."""
+import contextlib
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -26,7 +28,7 @@ def main():
     table = TABLES[options.table]
     if options.action == 'list':
         return list_cells(table)
-    out = Path(options.out or Path('result/tables', table.name))
+    out = folder_of(options.out, table)
     if options.action == 'run':
         request = Request(out, options.dataset, options.data_dir, options.gpu, options.epochs_scale,
                           tuple(words[split + 1:]))
@@ -35,6 +37,24 @@ def main():
             return status
         print()
     show(table, out)
+
+
+def folder_of(out, table):
+    """The folder that ``--out`` names, whether or not it is there.
+
+    Raises:
+        InputError: no folder can have that name.
+    """
+    if out is None:
+        return Path('result/tables', table.name)
+    if not out:
+        raise InputError('--out: names no folder')
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(out)
+    except OSError as error:
+        raise InputError(f'--out {out}: {error.strerror}') from None
+    return Path(out)
 
 
 def make_parser():

@@ -76,7 +76,7 @@ def collect(table, out):
 
 
 def result_of(table, cell, runs):
-    folds = [fold for run in runs for fold in run.files.summary()['folds']]
+    folds = [fold for run in runs for fold in run.rows]
     best, last = (score([points(table, fold[name]) for fold in folds])
                   for name in ('best_accuracy', 'last_accuracy'))
     comparable = best and cell.paper is not None and all(
@@ -156,7 +156,7 @@ def settings(run):
 
 
 def mean_of(table, run, name):
-    return float(numpy.mean([points(table, fold[name]) for fold in run.files.summary()['folds']]))
+    return float(numpy.mean([points(table, fold[name]) for fold in run.rows]))
 
 
 def label(first, second):

@@ -1,14 +1,12 @@
 """A run: one cell with one seed, in a folder of its own."""
-import contextlib
-import fcntl
-import os
 import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from chainer_abn.errors import InputError
-from chainer_abn.training.run_folder import RunFolder, read_json
+from chainer_abn.files import only_writer
+from chainer_abn.training.run_folder import RunFolder, is_number, read_json
 
 # flags of n_fold_train.py that change where or how a run computes, not what; --resume takes them too
 HOW = '--gpu', '--accelerator', '--threads', '--workers'
@@ -74,6 +72,18 @@ class Run:
         return self.config is not None and set(self.folds) <= set(self.files.finished_folds())
 
     @property
+    def rows(self):
+        """What ``summary.json`` tells of its finished folds.
+
+        Raises:
+            InputError: it is damaged, or does not tell what the tables show.
+        """
+        rows = self.files.summary()['folds']
+        if not all(is_number(row.get('last_accuracy')) for row in rows):
+            raise InputError(f'{self.files.summary_file}: damaged (a fold without last_accuracy)')
+        return rows
+
+    @property
     def epochs(self):
         """Epochs that it is to train, over all folds."""
         return self.arguments['epoch'] * len(self.folds)
@@ -81,13 +91,16 @@ class Run:
     @property
     def epochs_done(self):
         logs = [self.files.log(fold) for fold in self.folds]
-        entries = [read_json(log, 'no log') for log in logs if log.exists()]
-        return sum(log[-1]['epoch'] for log in entries if log)
+        return sum(last_epoch(log) for log in logs if log.exists())
 
     @property
     def flags(self):
         """Flags that it was started with, as :func:`flags_of` gives them."""
-        return flags_of(shlex.split(self.config.get('command', ''))[1:])
+        try:
+            words = shlex.split(self.config.get('command', ''))
+        except ValueError as error:
+            raise InputError(f'{self.files.config_file}: damaged (its command: {error})') from None
+        return flags_of(words[1:])
 
     def command(self, request):
         """Flags of ``n_fold_train.py`` that start it."""
@@ -120,38 +133,31 @@ class Run:
             raise InputError(f'{self.folder}: was made {was}, and now {now} asked for; name another '
                              'folder with --out')
 
-    @contextlib.contextmanager
-    def lock(self):
-        """Holds the folder, made if need be; gives its file descriptor, None if another process has it.
-
-        A child that inherits the descriptor holds the folder too, even where it outlives this process.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder, os.O_RDONLY)
-        except OSError as error:
-            raise InputError(f'--out: {self.folder}: {error.strerror}') from None
-        try:
-            yield descriptor if take(descriptor) else None
-        finally:
-            os.close(descriptor)
-
     @property
     def running(self):
-        """Whether a process has the folder."""
-        with self.lock() as descriptor:
-            return descriptor is None
+        """Whether a process trains it."""
+        try:
+            with only_writer(self.folder):
+                return False
+        except FileNotFoundError:
+            return False
+        except InputError:
+            return True
+
+    def make_folder(self):
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f'--out: {self.folder}: {error.strerror}') from None
 
 
-def take(descriptor):
-    """Whether the lock of a folder is ours now."""
+def last_epoch(path):
+    """The last epoch in the log of a fold, 0 in an empty one."""
+    log = read_json(path, 'no log')
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass                                    # a file system without locks
-    return True
+        return log[-1]['epoch'] + 0 if log else 0
+    except (LookupError, TypeError):
+        raise InputError(f'{path}: damaged (not the entries of epochs)') from None
 
 
 def runs_there(out, cell):

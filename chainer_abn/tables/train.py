@@ -83,22 +83,25 @@ def train(table, cells, seeds, request):
     script = str(program())
     for i, run in enumerate(runs, 1):
         heading = f'[{i}/{len(runs)}] {table.name} {run}'
-        with run.lock() as descriptor:
-            # another process may have come here since
-            run = Run(request.out, run.cell, run.seed)
-            if descriptor is None:
-                print(f'{heading}: another process is at it; left alone', flush=True)
-                continue
-            if run.finished:
-                print(f'{heading}: finished, left alone', flush=True)
-                continue
-            flags = run.command(request) if run.config is None else run.resume_command(request)
-            print(f'\n{heading}\npython {os.path.basename(script)} {shlex.join(flags)}', flush=True)
-            status = call([sys.executable, script, *flags], descriptor)
-            if status == 0 and Run(request.out, run.cell, run.seed).finished:
-                continue
-            with contextlib.suppress(OSError):          # only folders that are still empty
-                os.removedirs(run.folder)
+        run.make_folder()
+        if run.running:
+            print(f'{heading}: another process is at it; left alone', flush=True)
+            continue
+        # another process may have come here since
+        run = Run(request.out, run.cell, run.seed)
+        if run.finished:
+            print(f'{heading}: finished, left alone', flush=True)
+            continue
+        flags = run.command(request) if run.config is None else run.resume_command(request)
+        print(f'\n{heading}\npython {os.path.basename(script)} {shlex.join(flags)}', flush=True)
+        status = call([sys.executable, script, *flags])
+        if status == 0 and Run(request.out, run.cell, run.seed).finished:
+            continue
+        if run.running:
+            print(f'{heading}: another process was quicker; left alone', flush=True)
+            continue
+        with contextlib.suppress(OSError):              # only folders that are still empty
+            os.removedirs(run.folder)
         why = f'its process was killed by signal {-status}' if status < 0 else f'status {status}'
         print(f'chainer_abn.tables: {run.cell.name}, seed {run.seed} did not finish ({why}); once the cause '
               'is mended, the same command goes on with it', file=sys.stderr)
@@ -106,13 +109,13 @@ def train(table, cells, seeds, request):
     return 0
 
 
-def call(command, descriptor):
+def call(command):
     """The exit status of a child that has our terminal; it is never left behind.
 
     Ctrl-C on the terminal reaches it too. Sent to this process alone it does not, which shows when the child
     goes on.
     """
-    child = subprocess.Popen(command, pass_fds=[descriptor])
+    child = subprocess.Popen(command)
     try:
         return child.wait()
     except (KeyboardInterrupt, Terminated) as stop:

@@ -1,5 +1,6 @@
 """The flags of ``n_fold_train.py``."""
 import argparse
+import math
 import re
 
 from chainer_abn.datasets import NAMES, TASKS
@@ -28,6 +29,8 @@ def make_parser(program):
     data.add_argument('--n-images', type=int, help='take (shapes: generate) so many images')
     data.add_argument('--skip-bad', action='store_true', default=None,
                       help='leave out images that cannot be read')
+    data.add_argument('--max-pixels', type=int, metavar='N',
+                      help='refuse larger images (default 89478485)')
     data.add_argument('--image-size', type=size, metavar='S|HxW', help='of the network\'s input, px')
     data.add_argument('--resize', type=size, metavar='S|HxW',
                       help='size that images are made to cover before they are cropped')
@@ -85,7 +88,11 @@ def make_parser(program):
                           help='write curves and maps for TensorBoard too (needs tensorboardX)')
     devices.add_flags(training, several=True)
     training.add_argument('--out', help='folder of the results (default result/<date-time>)')
+    training.add_argument('--snapshot-every', type=int, metavar='E',
+                          help='epochs between two states that a cut run can go on from (default 1)')
     training.add_argument('--resume', '-r', metavar='DIR', help='go on with a run that was cut')
+    training.add_argument('--force', action='store_true', default=None,
+                          help='with --resume: go on although data, flags or versions differ')
     return parser
 
 
@@ -115,3 +122,50 @@ def fold_list(text):
     if folds[0] < 1:
         raise ValueError
     return folds
+
+
+def numbers(kind, count=None):
+    """A check for rows of so many numbers."""
+    return lambda row: isinstance(row, list) and count in (None, len(row)) and all(map(kind, row))
+
+
+def whole(value):
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+
+
+def finite(value):
+    return whole(value) or isinstance(value, float) and math.isfinite(value)
+
+
+def text(value):
+    return isinstance(value, str)
+
+
+# what a flag's type makes of its words, as JSON gives it back
+STORED = {None: text, int: whole, float: finite, size: numbers(whole, 2), three: numbers(finite, 3),
+          part_list: numbers(text), epoch_list: numbers(whole), fold_list: numbers(whole),
+          devices.gpu_numbers: lambda value: whole(value) or bool(value) and numbers(whole)(value)}
+# without these no fold can be told
+RANGES = {'kfold': lambda k: k == 0 or k > 1, 'seed': lambda seed: 0 <= seed < 1 << 32}
+
+
+def wrong_arguments(arguments):
+    """What is wrong with the values of the flags in a ``config.json``.
+
+    Returns:
+        list of str: such as ``epoch is 'ten'``.
+    """
+    if not isinstance(arguments, dict):
+        return [f'arguments are {arguments!r:.60}']
+    wrong = []
+    for action in make_parser('')._actions:
+        value = arguments.get(action.dest)
+        if value is None:
+            continue
+        if action.nargs == 0:
+            good = isinstance(value, bool)
+        else:
+            good = STORED[action.type](value) and (action.choices is None or value in action.choices)
+        if not good or action.dest in RANGES and not RANGES[action.dest](value):
+            wrong.append(f'{action.dest} is {value!r:.60}')
+    return wrong

@@ -1,21 +1,23 @@
 """Network files: a plain .npz (no pickled object) that carries what rebuilds the network."""
+import functools
 import json
 import math
-import os
-import zipfile
 
 import numpy
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import replacing
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
+from chainer_abn.training.npz_file import Npz, write_npz
+from chainer_abn.training.npz_file import read_npz as read_npz
 from chainer_abn.version import __version__
 
 import chainer
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
-EXPANSION = 100                 # a compressed file of weights at rest shrinks that far, a bomb farther
+NO_NETWORK = 'not a network of chainer_abn, it has no complete config'
+LARGEST_CONFIG = 1 << 24        # bytes, four for each character: names of a hundred thousand classes
+LARGEST_IMAGE = 1 << 24         # pixels of the images that a network takes
 
 
 def save(path, net, config):
@@ -38,7 +40,14 @@ def save(path, net, config):
 
 def make_config(*, arch, variant, attention, dropout, in_channels, classes, image_size, resize, mean, std,
                 multitask=False, **more):
-    """The config of a network file; see :func:`save` for what it needs, ``more`` is kept with it."""
+    """The config of a network file; see :func:`save` for what it needs, ``more`` is kept with it.
+
+    Raises:
+        InputError: images larger than :func:`load` would believe.
+    """
+    for flag, (height, width) in ('--image-size', image_size), ('--resize', resize):
+        if height * width > LARGEST_IMAGE:
+            raise InputError(f'{flag} {height}x{width}: more than {LARGEST_IMAGE} pixels')
     return {
         'program': 'chainer_abn', 'version': __version__,
         'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
@@ -51,6 +60,9 @@ def make_config(*, arch, variant, attention, dropout, in_channels, classes, imag
 def load(path):
     """Rebuild a network from its file alone.
 
+    What a file takes in memory goes by its own size, whatever it claims: its config is read first, and of the
+    arrays only those that the network has, once their headers fit.
+
     Args:
         path: of a file that :func:`save` wrote.
 
@@ -60,42 +72,112 @@ def load(path):
     Raises:
         InputError: no such file, cut short, or not a network of this program.
     """
-    arrays = read_npz(path)
-    try:
-        config = json.loads(str(arrays.pop(CONFIG)))
-        check_config(config)
-        with chainer.using_config('fresh_weights', False):
-            net = build(config['arch'], len(config['classes']), config['variant'],
-                        config['attention'], config['in_channels'], config.get('dropout'),
-                        config.get('multitask', False))
-    except InputError as error:
-        raise InputError(f'{path}: {error}') from None
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f'{path}: not a network of chainer_abn (it has no complete config)') from None
-    expected = chainer.serializers.DictionarySerializer()
-    net.serialize(expected)
-    for name, array in expected.target.items():
-        if name not in arrays or arrays[name].shape != numpy.shape(array):
-            raise InputError(f'{path}: the array {name!r} is missing or of another shape than in '
-                             f'{config["arch"]}')
-    chainer.serializers.NpzDeserializer(arrays).load(net)
+    with Npz(path) as file:
+        config = _config_of(file)
+        weights = Weights(sum(math.prod(header.shape) for header in file.headers.values()))
+        try:
+            with chainer.using_config('fresh_weights', False), chainer.using_config('empty_weights', weights):
+                net = build(config['arch'], len(config['classes']), config['variant'], config['attention'],
+                            config['in_channels'], config.get('dropout'), config.get('multitask', False))
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from None
+        except KeyError as error:
+            raise InputError(f'{path}: {NO_NETWORK} ({error} is missing)') from None
+        except (MemoryError, ValueError):
+            raise InputError(f'{path}: its {config["arch"]} takes more memory than there is') from None
+        expected = chainer.serializers.DictionarySerializer()
+        net.serialize(expected)
+        for name, array in expected.target.items():
+            header, array = file.headers.get(name), numpy.asarray(array)
+            if header is None or (header.shape, header.dtype.kind) != (array.shape, array.dtype.kind):
+                raise InputError(f'{path}: the array {name!r} is missing or of another shape or type than '
+                                 f'in {config["arch"]}')
+        chainer.serializers.NpzDeserializer(file).load(net)
     return net, config
 
 
+class Weights(chainer.initializer.Initializer):
+    """Zeros, to be filled from a file; no more of them than the file has.
+
+    Args:
+        left (int): weights in the file.
+    """
+
+    def __init__(self, left):
+        super().__init__()
+        self.left = left
+
+    def __call__(self, array):
+        self.left -= array.size
+        if self.left < 0:
+            raise InputError('its config is of a network of more weights than are in the file')
+        array[...] = 0
+
+
+def _config_of(file):
+    """The config in an :class:`Npz`, as far as it is there without a fault."""
+    header = file.headers.get(CONFIG)
+    try:
+        if header is None or header.shape != () or header.dtype.kind != 'U':
+            raise ValueError('there is none')
+        if header.dtype.itemsize > LARGEST_CONFIG:
+            raise ValueError(f'larger than {LARGEST_CONFIG >> 20} MB')
+        config = json.loads(file[CONFIG].item())
+        check_config(config)
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f'{file.path}: {NO_NETWORK} ({error} is missing)') from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f'{file.path}: {NO_NETWORK} ({error})') from None
+    return config
+
+
 def check_config(config):
-    """Raise KeyError, TypeError or ValueError unless what is said of images and classes can be."""
-    for name in 'image_size', 'resize':
-        sides = config[name]
-        if len(sides) != 2 or not all(type(side) is int and 0 < side < 2 ** 16 for side in sides):
-            raise ValueError
-    for name in 'mean', 'std':
-        values = [float(value) for value in config[name]]
-        if len(values) != 3 or not all(map(math.isfinite, values)) or name == 'std' and min(values) <= 0:
-            raise ValueError
-    if config.get('fit', 'cover') not in ('cover', 'squeeze'):
-        raise ValueError
-    if not all(isinstance(name, str) for name in config['classes']):
-        raise TypeError
+    """Raise KeyError, TypeError or ValueError, which names the entry, unless a config can be one.
+
+    The sizes of images, mean, std and classes must be there; what else there is must be of the right kind.
+    """
+    if not isinstance(config, dict):
+        raise TypeError('it is no dict')
+    for name, can_be in ENTRIES.items():
+        value = config[name] if name in REQUIRED else config.get(name, OTHERWISE.get(name))
+        if not can_be(value):
+            raise ValueError(f'{name} is {value!r:.60}')
+
+
+def _is_size(value):
+    return (isinstance(value, list) and len(value) == 2
+            and all(type(side) is int and side > 0 for side in value) and math.prod(value) <= LARGEST_IMAGE)
+
+
+def _are_channels(value, least=-1e9):
+    return (isinstance(value, list) and len(value) == 3
+            and all(type(x) in (int, float) and least < x < 1e9 for x in value))
+
+
+def _are_classes(value):
+    return isinstance(value, list) and value and all(isinstance(name, str) for name in value)
+
+
+def _is_name(value):
+    return isinstance(value, str) and len(value) < 100
+
+
+# what the entries of a config must be; those that are not required are as told where they are missing
+ENTRIES = {
+    'image_size': _is_size, 'resize': _is_size,
+    'mean': _are_channels, 'std': functools.partial(_are_channels, least=0), 'classes': _are_classes,
+    'arch': _is_name, 'variant': _is_name, 'attention': _is_name,
+    'in_channels': lambda value: type(value) is int and 0 < value < 2 ** 16,
+    'dropout': lambda value: value is None or type(value) in (int, float) and 0 <= value < 1,
+    'multitask': lambda value: isinstance(value, bool),
+    'fit': lambda value: value in ('cover', 'squeeze'),
+    'channel_order': lambda value: value in ('RGB', 'BGR'),
+}
+REQUIRED = 'image_size', 'resize', 'mean', 'std', 'classes'
+OTHERWISE = {'arch': '', 'variant': '', 'attention': '', 'in_channels': 3, 'multitask': False, 'fit': 'cover',
+             'channel_order': 'RGB'}
 
 
 def arrays_of(link):
@@ -103,58 +185,3 @@ def arrays_of(link):
     arrays = chainer.serializers.DictionarySerializer()
     link.serialize(arrays)
     return {name: array for name, array in sorted(arrays.target.items()) if getattr(array, 'ndim', 0)}
-
-
-def write_npz(path, arrays):
-    """Write arrays to an .npz file, whole or not at all.
-
-    Raises:
-        TypeError: an array is of objects and would have to be pickled.
-    """
-    # sorted: Chainer keeps names in sets, whose order differs from process to process
-    arrays = {name: numpy.asarray(arrays[name]) for name in sorted(arrays)}
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise TypeError(f'{name} is no plain array')
-    with replacing(path) as file:
-        numpy.savez(file, **arrays)
-
-
-def read_npz(path):
-    """All arrays of an .npz file, by name; pickled objects are refused.
-
-    Raises:
-        InputError
-    """
-    try:
-        with open(path, 'rb') as file:
-            if not zipfile.is_zipfile(file):
-                raise InputError(f'{path}: not an .npz file, or cut short')
-            check_claims(file, path)
-            file.seek(0)
-            with numpy.load(file, allow_pickle=False) as npz:
-                return {name: npz[name] for name in npz.files}
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror or error}') from None
-    except Exception as error:              # a damaged file can raise anything
-        raise InputError(f'{path}: unreadable .npz file ({error})') from None
-
-
-def check_claims(file, path):
-    """Refuse an archive that would take far more memory than it is large."""
-    size = os.fstat(file.fileno()).st_size
-    with zipfile.ZipFile(file) as archive:
-        if sum(info.file_size for info in archive.infolist()) > EXPANSION * size:
-            raise InputError(f'{path}: expands to more than {EXPANSION} times its size')
-        for info in archive.infolist():
-            if info.filename.endswith('.npy'):
-                with archive.open(info) as entry:
-                    version = numpy.lib.format.read_magic(entry)
-                    read_header = (numpy.lib.format.read_array_header_1_0 if version == (1, 0)
-                                   else numpy.lib.format.read_array_header_2_0)
-                    shape, _, dtype = read_header(entry)
-                    if math.prod(shape) * dtype.itemsize > info.file_size:
-                        raise InputError(f'{path}: unreadable .npz file ({info.filename} claims more than '
-                                         'there is)')

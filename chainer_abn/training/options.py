@@ -12,7 +12,9 @@ DTYPES = 'float32', 'mixed16'
 
 
 def resolve(options, start_config):
-    """Fill in the defaults, in place, and refuse values that make no sense.
+    """Fill in the defaults, in place; refuse values that make no sense, and flags that do not go together.
+
+    What is told of a map where there is none is refused here alone: :func:`complete` fills that in too.
 
     Args:
         options: the flags of ``n_fold_train.py`` as attributes, None where nothing was said.
@@ -21,12 +23,17 @@ def resolve(options, start_config):
     Raises:
         InputError: names the flag.
     """
+    check_attention(options)
+    complete(options, start_config)
+
+
+def complete(options, start_config):
+    """The same for settings that may be complete already, such as those of a run that goes on."""
     if options.dataset is None:
         raise InputError(f'--dataset is missing: a folder of class folders, or {", ".join(NAMES)}')
     arch = options.arch or start_config.get('arch')
     row = settings_of(options.dataset, arch, options.recipe)
     multitask = is_multitask(options.dataset)
-    check_attention(options)
     schedule = options.schedule or ('multistep' if options.milestones else row.schedule)
     epoch = row.epoch if options.epoch is None else options.epoch
     defaults = {
@@ -41,7 +48,7 @@ def resolve(options, start_config):
         'positive_map': row.positive_map,
         'kfold': 4, 'batchsize': row.batchsize, 'lr': row.lr, 'momentum': 0.9, 'nesterov': False,
         'weight_decay': row.weight_decay, 'gamma': row.gamma, 'warmup': 0.0, 'seed': 402,
-        'dtype': 'float32', 'capture': False, 'tensorboard': False,
+        'dtype': 'float32', 'capture': False, 'tensorboard': False, 'snapshot_every': 1,
         # a shorter or longer run has its milestones at the same shares of it
         'milestones': [max(1, round(m * epoch / row.epoch)) for m in row.milestones],
     }
@@ -65,7 +72,8 @@ def check_values(options):
     """Refuse numbers out of their range and settings that contradict each other; all are filled in."""
     for name, at_least in (('batchsize', 1), ('epoch', 1), ('kfold', 0), ('seed', 0), ('pad', 0),
                            ('momentum', 0), ('weight_decay', 0), ('warmup', 0), ('rotate', 0),
-                           ('workers', 0), ('gamma', 0), ('lr', 0)):
+                           ('workers', 0), ('gamma', 0), ('lr', 0), ('snapshot_every', 1),
+                           ('max_pixels', 1)):
         value = getattr(options, name)
         if value is not None and not (value >= at_least and math.isfinite(value)):
             raise InputError(f'--{name.replace("_", "-")} {value}: must be at least {at_least}')

@@ -3,12 +3,18 @@ import contextlib
 import datetime
 import fcntl
 import json
-import os
+import math
+import shutil
 from pathlib import Path
 
 import numpy
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import only_writer, replacing
+from chainer_abn.training.arguments import wrong_arguments
+from chainer_abn.training.checkpoint import check_config
+
+LARGEST = 64 << 20              # bytes of a JSON file of a run
 
 
 class RunFolder:
@@ -27,18 +33,20 @@ class RunFolder:
         """Make the folder (None: ``result/<date-time>``) and write ``config.json``.
 
         Raises:
-            InputError: it cannot be written, or holds a run already.
+            InputError: it cannot be written, holds a run already, or another process writes there.
         """
         if root is None:
             root = Path('result', datetime.datetime.now().strftime('%Y-%m-%d-%H-%M-%S'))
         run = cls(root, config['arguments']['kfold'])
-        if run.config_file.exists():
-            raise InputError(f'--out {root}: holds a run already; go on with it by --resume {root}, '
-                             'or name another folder')
         try:
-            for folder in 'log', 'snap', 'model', 'matrix':
-                (run.root / folder).mkdir(parents=True, exist_ok=True)
-            write_json(run.config_file, config)
+            run.root.mkdir(parents=True, exist_ok=True)
+            with only_writer(run.root):
+                if run.config_file.exists():
+                    raise InputError(f'--out {root}: holds a run already; go on with it by --resume {root}, '
+                                     'or name another folder')
+                for folder in 'log', 'snap', 'model', 'matrix':
+                    (run.root / folder).mkdir(exist_ok=True)
+                run.write_config(config)
         except OSError as error:
             raise InputError(f'--out {root}: {error.strerror}') from None
         return run
@@ -48,13 +56,20 @@ class RunFolder:
         """An existing run and its config.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or its ``config.json`` says what cannot be.
         """
-        config = read_json(Path(root, 'config.json'), f'{root}: no run there')
+        path = Path(root, 'config.json')
+        config = read_json(path, f'{root}: no run there')
         try:
-            return cls(root, config['arguments']['kfold']), config
+            arguments = config['arguments']
+            kfold = arguments['kfold']
+            if kfold is None:
+                raise TypeError
         except (KeyError, TypeError):
-            raise InputError(f'{Path(root, "config.json")}: not a run of this program') from None
+            raise InputError(f'{path}: not a run of this program') from None
+        if wrong := [*wrong_arguments(arguments), *wrong_entries(config)]:
+            raise InputError(f'{path}: damaged ({"; ".join(wrong)})')
+        return cls(root, kfold), config
 
     @property
     def config_file(self):
@@ -73,9 +88,20 @@ class RunFolder:
     def last_network(self, fold):
         return self.root / f'model/{self.kfold}-{fold}_fold.npz'
 
-    def snapshot(self, fold):
+    def snapshot(self, fold, iteration):
         """State of the training of a fold that is not finished."""
-        return self.root / f'snap/{self.kfold}-{fold}_fold_trainer.npz'
+        return self.root / f'snap/{self.kfold}-{fold}_fold_trainer-{iteration}.npz'
+
+    def snapshots(self, fold):
+        """Those that there are, the newest first."""
+        before, after = self.snapshot(fold, '*').name.split('*')
+        found = {path.name[len(before):-len(after)]: path
+                 for path in self.root.glob(f'snap/{before}*{after}')}
+        return [found[name] for name in sorted(filter(str.isdecimal, found), key=int, reverse=True)]
+
+    def drop_snapshots(self, fold):
+        for path in self.snapshots(fold):
+            path.unlink()
 
     def matrix(self, fold):
         """Without its suffix: .png and .npy."""
@@ -96,6 +122,22 @@ class RunFolder:
     def curve(self, what, fold):
         return self.root / f'{what}{fold}.png'
 
+    def write_config(self, config):
+        write_json(self.config_file, config)
+
+    def tidy(self):
+        """Remove what a process left that was killed while it wrote, and snapshots of finished folds.
+
+        Only the process that writes to the folder may do that.
+        """
+        for path in self.root.rglob('*.part'):
+            path.unlink()
+        # where Chainer makes its logs
+        for path in self.root.glob(f'log/{self.kfold}-*_fold_log.json?*/'):
+            shutil.rmtree(path)
+        for fold in self.finished_folds():
+            self.drop_snapshots(fold)
+
     def summary(self):
         """The content of ``summary.json``; without folds where none is finished.
 
@@ -108,6 +150,9 @@ class RunFolder:
         rows = summary.get('folds') if isinstance(summary, dict) else None
         if not (isinstance(rows, list) and all(map(is_row, rows))):
             raise InputError(f'{self.summary_file}: damaged (not the accuracies of folds)')
+        beyond = [row['fold'] for row in rows if row['fold'] > max(self.kfold, 1)]
+        if beyond:
+            raise InputError(f'{self.summary_file}: damaged (fold {beyond[0]} of {max(self.kfold, 1)})')
         return summary
 
     def finished_folds(self):
@@ -131,7 +176,8 @@ class RunFolder:
 
 def is_row(row):
     """Whether it is what ``summary.json`` tells of a fold."""
-    return (isinstance(row, dict) and isinstance(row.get('fold'), int) and is_number(row.get('best_accuracy'))
+    return (isinstance(row, dict) and isinstance(row.get('fold'), int) and row['fold'] > 0
+            and is_number(row.get('best_accuracy')) and math.isfinite(row['best_accuracy'])
             and all(value is None or is_number(value) or isinstance(value, dict) for value in row.values()))
 
 
@@ -139,17 +185,45 @@ def is_number(value):
     return isinstance(value, (int, float))
 
 
+def wrong_entries(config):
+    """What cannot be in a ``config.json``, beside its arguments, in words; what is missing is not told."""
+    def texts(value):
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+    wrong = []
+    for name, kind in (('arch', str), ('variant', str), ('attention', str), ('device', str), ('command', str),
+                       ('folds_digest', str), ('multitask', bool), ('classes', list), ('folds', list)):
+        if not isinstance(config.get(name, kind()), kind):
+            wrong.append(f'{name} is {config[name]!r:.60}')
+    for name in 'versions', 'data':
+        if not texts(config.get(name, {})):
+            wrong.append(f'{name} is {config[name]!r:.60}')
+    if not wrong and {'image_size', 'resize', 'mean', 'std', 'classes'} <= set(config):
+        try:
+            check_config(config)
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            wrong.append(str(error) or 'what it says of images and classes')
+    return wrong
+
+
 def write_json(path, value):
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(value, indent=2) + '\n')
-    os.replace(part, path)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=2).encode() + b'\n')
 
 
 def read_json(path, missing):
-    """The content of a JSON file; ``missing`` is what to say when it is not there."""
+    """The content of a JSON file; ``missing`` is what to say when it is not there.
+
+    Raises:
+        InputError: it is not there, is no JSON or larger than any of ours.
+    """
     try:
-        return json.loads(Path(path).read_text())
+        with open(path, 'rb') as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError('larger than 64 MB')
+        return json.loads(content)
     except FileNotFoundError:
         raise InputError(f'{missing} ({path} is missing)') from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f'{path}: unreadable ({error})') from None

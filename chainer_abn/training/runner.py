@@ -8,7 +8,7 @@ from chainer_abn.datasets.subset import Subset
 from chainer_abn.datasets.transforms import Augment, CenterCrop, ResizedCrop, normalize_of
 from chainer_abn.errors import InputError
 from chainer_abn.runtime import devices
-from chainer_abn.training import checkpoint
+from chainer_abn.training import checkpoint, resume
 from chainer_abn.training.classifier import make_classifier
 from chainer_abn.training.finetune import start_from
 from chainer_abn.training.seeds import seed_everything
@@ -52,12 +52,14 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
         from chainer_abn.training.tensorboard import TensorBoard, spread
         trainer.extend(TensorBoard(run.root / f'tensorboard/fold-{fold}',
                                    Examples(store, spread(split[1]), middle), config, vars(options)))
-    if run.snapshot(fold).exists():
-        state = checkpoint.read_npz(run.snapshot(fold))
-        chainer.serializers.NpzDeserializer(state).load(trainer)
+    if resume.restore(trainer, run, fold):
+        print(f'going on after iteration {trainer.updater.iteration}, '
+              f'{trainer.updater.epoch_detail:.2f} of {options.epoch} epochs', flush=True)
     try:
-        # the same bits in every run: cuDNN's quickest gradients add up in any order
-        with interrupt.deferred(), chainer.using_config('cudnn_deterministic', True):
+        # the same bits in every run: cuDNN's quickest gradients add up in any order;
+        # NumPy does not warn of numbers beyond all bounds, LookForDivergence tells of them
+        with interrupt.deferred(), chainer.using_config('cudnn_deterministic', True), \
+                numpy.errstate(over='ignore', invalid='ignore'):
             trainer.run(show_loop_exception_msg=False)
     except MemoryError:                     # NumPy's and CuPy's
         smaller = (f'--batchsize {options.batchsize // 2}' if options.batchsize > 1
@@ -68,7 +70,7 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
     checkpoint.save(run.last_network(fold), network, config)
     row = summary_row(trainer, fold)
     run.add_summary(row)
-    run.snapshot(fold).unlink(missing_ok=True)
+    run.drop_snapshots(fold)
     run.error(f'fold {fold}').unlink(missing_ok=True)
     return row
 

@@ -1,10 +1,12 @@
-"""Where the random numbers of a run start."""
+"""Where the random numbers of a run start, and where they were when it was cut."""
+import json
 import random
 
 import numpy
 
 from chainer_abn.runtime import dropout
 
+import chainer
 from chainer.training import extension
 
 
@@ -27,16 +29,33 @@ def seed_everything(seed, fold, device, epoch=None):
 
 
 class SeedEpochs(extension.Extension):
-    """Every epoch has random states of its own: dropout is the same in a run that was cut and resumed."""
+    """Every epoch has random states of its own, and those of now are saved with the training.
+
+    They are Python's, NumPy's and that of the masks of dropout on a GPU. CuPy's own generator, whose place
+    cannot be asked for, is set anew each epoch; nothing here draws from it.
+    """
 
     trigger = 1, 'epoch'
     name = 'SeedEpochs'
 
     def __init__(self, seed, fold, device):
         self.seed, self.fold, self.device = seed, fold, device
+        self.goes_on = False            # with states that were saved
 
     def initialize(self, trainer):
-        self(trainer)
+        if not self.goes_on:
+            self(trainer)
 
     def __call__(self, trainer):
         seed_everything(self.seed, self.fold, self.device, trainer.updater.epoch)
+
+    def serialize(self, serializer):
+        kind, keys, *rest = numpy.random.get_state()
+        keys = serializer('numpy_keys', keys)
+        rest = json.loads(str(serializer('numpy_rest', json.dumps(rest))))
+        version, words, gauss = json.loads(str(serializer('python', json.dumps(random.getstate()))))
+        numpy.random.set_state((kind, keys, *rest))
+        random.setstate((version, tuple(words), gauss))
+        if self.device.xp is not numpy:
+            dropout.seed(int(serializer('dropout', dropout.state())))
+        self.goes_on = isinstance(serializer, chainer.serializer.Deserializer)

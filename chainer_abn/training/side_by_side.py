@@ -11,7 +11,7 @@ handled by the method of :class:`Parent` that it names:
     progress, text                          the fold's progress line
     printed, text / warned, text            a line of the fold on stdout, on stderr
     finished                                the fold
-    failed, wrong_input, reason, details    and the process trains no more
+    failed, status, reason, details         and the process trains no more
 """
 import contextlib
 import faulthandler
@@ -29,12 +29,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from chainer_abn import interrupt, progress
-from chainer_abn.errors import InputError, one_line
+from chainer_abn.datasets.images import set_limit
+from chainer_abn.errors import DISK, Diverged, InputError, disk_failure, one_line
 from chainer_abn.runtime import devices, threads
 from chainer_abn.training.runner import train_fold
 
 POLL = 0.2                      # seconds until a signal is noticed
-PATIENCE = 10                   # seconds for a process to end its iteration and write its files
+PATIENCE = 600                  # seconds for a process to end its iteration or validation and save its state
 LAST_WORDS = 2                  # seconds for a process to end that has closed its connection
 
 
@@ -69,7 +70,7 @@ class Task(NamedTuple):
 class Failure(NamedTuple):
     fold: int | None            # None: the device cannot be used
     device: str                 # such as 'gpu 1'
-    wrong_input: bool           # something that a person gave; else a bug or the machine
+    status: int                 # that the program ends with for it: 2 for what a person gave, 3, 1
     reason: str
 
     def __str__(self):
@@ -169,7 +170,7 @@ class Parent:
         self.hand_out(child)
         self.follow_up()
 
-    def failed(self, child, wrong_input, reason, details):
+    def failed(self, child, status, reason, details):
         self.children.remove(child)
         self.rows.drop(child)
         child.end()
@@ -178,7 +179,7 @@ class Parent:
             with contextlib.suppress(OSError):          # such as a full disk, which may be the reason
                 file.write_text(details)
                 reason = f'{reason}; more in {file}'
-        self.failures.append(Failure(child.fold, child.device, wrong_input, reason))
+        self.failures.append(Failure(child.fold, child.device, status, reason))
         self.warn(self.failures[-1])
         if child.fold is not None:
             self.idle.append(child.settings.gpu)
@@ -235,7 +236,7 @@ class Child:
             self.process.wait(LAST_WORDS)
         self.output.seek(0)
         details = self.output.read().decode(errors='replace')
-        return 'failed', False, how_it_ended(self.process.returncode), details
+        return 'failed', 1, how_it_ended(self.process.returncode), details
 
     def end(self):
         """Kill it, with the workers that it has started."""
@@ -251,10 +252,8 @@ def how_it_ended(status):
     """In words; None is a process that has not ended."""
     if status is None:
         return 'its process does not answer'
-    if status >= 0:
-        return f'its process ended with status {status}'
-    name = signal.Signals(-status).name
-    return f'its process was killed by {name}' + '; was the memory full?' * (name == 'SIGKILL')
+    full = '; was the memory full?' if status == -signal.SIGKILL else ''
+    return f'its process {interrupt.how_it_ended(status)}{full}'
 
 
 def serve(number):
@@ -276,17 +275,21 @@ def serve(number):
         device = devices.choose_device(settings.gpu, settings.accelerator, settings.threads)
         send('ready')
         task = connection.recv()
+        set_limit(task.options.max_pixels)
         while True:
             fold = connection.recv()
             progress.draw_on(FoldLine(send, f'fold {fold}', settings.interval))
             task.train(fold, device)
             send('finished')
-    except InputError as error:
-        send('failed', True, str(error), '')
+    except (InputError, Diverged) as error:
+        send('failed', error.status, str(error), '')
     except (KeyboardInterrupt, interrupt.Terminated):
-        send('failed', False, 'its process was told to stop', '')
+        send('failed', 1, 'its process was told to stop', '')
     except Exception as error:
-        send('failed', False, f'{type(error).__name__}: {error}', traceback.format_exc())
+        if isinstance(error, OSError) and error.errno in DISK:
+            send('failed', InputError.status, disk_failure(error), '')
+            return
+        send('failed', 1, f'{type(error).__name__}: {error}', traceback.format_exc())
 
 
 def end_with_parent():

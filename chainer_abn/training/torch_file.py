@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from chainer_abn.datasets.archives import open_zip
 from chainer_abn.errors import InputError
 from chainer_abn.files import replacing
 
@@ -88,7 +89,7 @@ class TorchFile:
         self.file.close()
 
     def _open_zip(self):
-        archive = zipfile.ZipFile(self.file)
+        archive = open_zip(self.file, 1 << 24)
         pickles = [name for name in archive.namelist() if name.endswith('/data.pkl')]
         if len(pickles) != 1:
             raise InputError(f'{self.path}: a zip archive, but not a PyTorch checkpoint')

@@ -6,8 +6,11 @@ import matplotlib
 from chainer_abn.datasets.ahead import send_ahead
 from chainer_abn.datasets.batches import BatchIterator
 from chainer_abn.datasets.examples import EpochOrder
+from chainer_abn.datasets.workers import WorkerIterator
 from chainer_abn.training.extensions import (
     KeepBest,
+    LookForDivergence,
+    Plot,
     ProgressLine,
     Snapshot,
     TimedUpdater,
@@ -41,13 +44,11 @@ def make_optimizer(classifier, options):
 
 
 def make_iterator(examples, batchsize, workers, train, seed=0):
-    """One that makes whole batches, or Chainer's multiprocess one where there are worker processes."""
+    """One whose batches are made in this process, or, of ``workers`` more than 0, in so many others."""
     order = {'order_sampler': EpochOrder(seed)} if train else {'shuffle': False}
     if workers == 0:
         return BatchIterator(examples, batchsize, repeat=train, **order)
-    return chainer.iterators.MultiprocessIterator(
-        examples, batchsize, repeat=train, n_processes=workers, n_prefetch=2,
-        dataset_timeout=None, **order)
+    return WorkerIterator(examples, batchsize, workers, repeat=train, **order)
 
 
 def make_trainer(classifier, iterators, converter, device, options, run, fold, config, held_out):
@@ -82,10 +83,11 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
         ['epoch', 'lr', 'main/loss', 'main/accuracy', 'validation/main/loss', 'validation/main/accuracy',
          *top5, 'elapsed_time'], out=WithoutEscapes(sys.stdout)), trigger=(1, 'epoch'))
     for name, terms in ('loss', TERMS), ('accuracy', ACCURACIES):
-        trainer.extend(extensions.PlotReport(
+        trainer.extend(Plot(
             [f'{part}main/{term}' for part in ('', 'validation/') for term in terms], 'epoch',
             filename=run.curve(name, fold).name), name=f'plot_{name}')
     trainer.extend(KeepBest(validation, run, fold, config, held_out))
     trainer.extend(ProgressLine(f'fold {fold}', options.epoch, len(train.dataset)))
-    trainer.extend(Snapshot(run.snapshot(fold)))
+    trainer.extend(LookForDivergence(run, fold))
+    trainer.extend(Snapshot(run, fold, options.snapshot_every, options.epoch))
     return trainer

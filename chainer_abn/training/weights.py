@@ -1,14 +1,15 @@
 """Networks from the files of other programs, and back."""
 import os
-import zipfile
 
 import numpy
 
+from chainer_abn.datasets.archives import open_zip
 from chainer_abn.errors import InputError
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
 from chainer_abn.links.official import HEAD, official_arrays, official_layers, unused_arrays
 from chainer_abn.training import checkpoint, torch_file
+from chainer_abn.training.npz_file import LARGEST_DIRECTORY, Npz
 from chainer_abn.training.settings import NORMALISATION
 
 import chainer
@@ -16,6 +17,7 @@ import chainer
 PREFIX = 'module.'              # of the official state_dict, saved out of torch.nn.DataParallel
 SHOWN = 5                       # names of each kind in a message
 CAFFE = 'resnet50_fine'
+CAFFE_BYTES = 1 << 28           # of its arrays: with a thousand classes they have 102 MB
 # Chainer's ResNet50Layers subtracts this mean (blue, green, red) from images of 0 to 255
 CAFFE_MEAN = (103.063, 115.903, 123.152)
 
@@ -58,7 +60,7 @@ def read_network(path, arch=None, **options):
 def _names_in_zip(path):
     """The names in a zip archive; none where the file is something else."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, 'rb') as file, open_zip(file, LARGEST_DIRECTORY) as archive:
             return archive.namelist()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror or error}') from None
@@ -196,17 +198,21 @@ def from_caffe(path):
         (chainer.Chain, dict): the baseline and its config, which remembers that images are BGR,
         0 to 255, less the mean.
     """
-    found = {name: array for name, array in checkpoint.read_npz(path).items() if not name.endswith('/N')}
-    n_class = found['fc6/W'].shape[0] if 'fc6/W' in found and found['fc6/W'].ndim == 2 else 1000
-    with chainer.using_config('fresh_weights', False):
-        net = build(CAFFE, n_class, 'baseline')
-    arrays = {f'{layer.replace(".", "/")}/{name}': array
-              for layer, link in official_layers(net).items()
-              for name, array in checkpoint.arrays_of(link).items()}
-    if differ := differences(arrays, found):
-        raise InputError(f'{path} does not fit Chainer\'s ResNet50Layers: {differ}')
-    for name, array in arrays.items():
-        array[...] = found[name]
+    with Npz(path, expanded=CAFFE_BYTES) as file:
+        found = {name: header for name, header in file.headers.items() if not name.endswith('/N')}
+        shape = found['fc6/W'].shape if 'fc6/W' in found else ()
+        n_class = shape[0] if len(shape) == 2 and shape[0] and shape[1] == 2048 else 1000
+        with chainer.using_config('fresh_weights', False):
+            net = build(CAFFE, n_class, 'baseline')
+        arrays = {f'{layer.replace(".", "/")}/{name}': array
+                  for layer, link in official_layers(net).items()
+                  for name, array in checkpoint.arrays_of(link).items()}
+        if differ := differences(arrays, found):
+            raise InputError(f'{path} does not fit Chainer\'s ResNet50Layers: {differ}')
+        for name, array in arrays.items():
+            if found[name].dtype.kind != 'f':
+                raise InputError(f'{path}: {name} holds {found[name].dtype}, not floating-point numbers')
+            array[...] = file[name]
     return net, checkpoint.make_config(
         arch=CAFFE, variant='baseline', attention='residual', dropout=None, in_channels=3,
         classes=numbers(n_class), image_size=[224, 224], resize=[256, 256],

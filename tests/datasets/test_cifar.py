@@ -104,3 +104,32 @@ def test_broken_batches_are_named(cifar10, data, message):
 def test_empty_data_dir_says_where_the_archive_is(tmp_path):
     with pytest.raises(InputError, match='neither cifar-10-binary.tar.gz nor .*https://'):
         open_dataset('cifar10', tmp_path)
+
+
+def test_names_of_classes_that_are_no_text_are_told(cifar10):
+    path = cifar10 / 'batches.meta.txt'
+    path.write_bytes(b'a\nb\xff\n')
+    with pytest.raises(InputError) as told:
+        open_dataset('cifar10', cifar10)
+    assert str(told.value) == f'{path}: not the names of classes, in UTF-8'
+
+
+@pytest.mark.parametrize('archive', [b'', b'no archive'])
+def test_an_archive_that_cannot_be_read_is_told(tmp_path, monkeypatch, archive):
+    path = tmp_path / 'cifar-10-binary.tar.gz'
+    path.write_bytes(archive)
+    published(monkeypatch, path)
+    with pytest.raises(InputError) as told:
+        open_dataset('cifar10', tmp_path)
+    assert str(told.value).startswith(f'{path}: cifar-10-batches-bin/batches.meta.txt cannot be read from it')
+
+
+def test_a_file_that_an_archive_lacks_is_told(cifar10, tmp_path, monkeypatch):
+    (cifar10 / 'data_batch_4.bin').unlink()
+    archive = tmp_path / 'cifar-10-binary.tar.gz'
+    with tarfile.open(archive, 'w:gz') as tar:
+        tar.add(cifar10, cifar10.name)
+    cifar10.rename(tmp_path / 'elsewhere')
+    published(monkeypatch, archive)
+    with pytest.raises(InputError, match='binary.tar.gz: .*/data_batch_4.bin cannot be read from it'):
+        open_dataset('cifar10', tmp_path)

@@ -1,3 +1,5 @@
+import inspect
+import sys
 from pathlib import Path
 
 import numpy
@@ -197,3 +199,19 @@ def test_own_split_of_a_folder(tmp_path):
 def test_folder_without_a_split_says_how_one_looks(class_folders):
     with pytest.raises(InputError, match='no folder train'):
         open_dataset(str(class_folders), with_split=True)
+
+
+def test_folders_may_be_nested_deeper_than_python_calls(class_folders):
+    folder = class_folders / 'ant'
+    for _ in range(100):
+        folder /= 'd'
+    save(folder / 'x.png')
+    save(class_folders / 'ant/d/e.png')
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 50)
+    try:
+        found = Folder(class_folders)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert [path.name for path in found.paths[6:8]] == ['x.png', 'e.png']
+    assert numpy.bincount(found.labels).tolist() == [8, 6]

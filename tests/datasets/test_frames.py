@@ -162,12 +162,26 @@ def test_files_that_are_no_animation(tmp_path):
 
 def test_the_limit_of_pixels(tmp_path, monkeypatch):
     path = three_frames(tmp_path / 'a.gif')
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 6)
-    with pytest.warns(Image.DecompressionBombWarning):
-        assert len(content(path)[1]) == 3
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 5)
-    with pytest.raises(InputError, match=r'a\.gif: .*exceeds limit'):
-        content(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 12)
+    assert len(content(path)[1]) == 3
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 11)
+    for read in content, count:
+        with pytest.warns(Image.DecompressionBombWarning), \
+                pytest.raises(InputError, match=r'a\.gif: claims .* 4 x 3 = 12 pixels.* the limit is 11'):
+            read(path)
+
+
+def test_the_limit_of_pixels_of_a_gif_that_grows(tmp_path, monkeypatch):
+    path = three_frames(tmp_path / 'a.gif')
+    data = bytearray(path.read_bytes())
+    second = data.index(b',', data.index(b',', 13) + 1)
+    data[second + 5:second + 9] = struct.pack('<HH', 5000, 5000)
+    path.write_bytes(data)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 12)
+    seen = frames(path)
+    assert (next(seen)[0] == R).all()
+    with pytest.raises(InputError, match=r'a\.gif, frame 2: claims to have 2\d* pixels.* the limit is 12'):
+        next(seen)
 
 
 def noise(n, size=(16, 24)):
@@ -308,10 +322,10 @@ def test_sound_alone_is_no_video(tmp_path):
 
 def test_the_limit_of_pixels_of_a_video(tmp_path, monkeypatch):
     path = video(tmp_path / 'a.mov', noise(2))
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 16 * 24 // 2)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 16 * 24)
     assert len(content(path)[1]) == 2
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 16 * 24 // 2 - 1)
-    with pytest.raises(InputError, match=r'a\.mov, frame 1: unreadable \(24 x 16 pixels; the limit is 382\)'):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 16 * 24 - 1)
+    with pytest.raises(InputError, match=r'a\.mov, frame 1: claims to have 24 x 16 = 384 .* limit is 383'):
         content(path)
 
 

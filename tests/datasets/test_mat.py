@@ -1,5 +1,6 @@
 """MATLAB files, right ones and broken ones."""
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -191,8 +192,9 @@ def test_objects_and_functions_stay_unread(tmp_path, kind):
 
 def test_checksum_of_compressed_data(tmp_path):
     path = tmp_path / 'file.mat'
-    # larger than what is read at a time, and compressed well
-    scipy.io.savemat(path, {'X': numpy.arange(1 << 20).astype('u1')}, do_compression=True)
+    # larger than what is read at a time
+    bits = numpy.random.default_rng(0).integers(0, 2, 1 << 20).astype('u1')
+    scipy.io.savemat(path, {'X': bits}, do_compression=True)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -217,4 +219,55 @@ def test_a_sparse_matrix_is_no_array(tmp_path):
     scipy.io.savemat(path, {'X': scipy.sparse.eye_array(3000).tocsc(), 'y': numpy.ones((1, 1))})
     assert read_mat(path, ['y'])['y'] == 1
     with pytest.raises(InputError, match="file.mat: .*'X'"):
+        read_mat(path, ['X'])
+
+
+def element(kind, data):
+    return struct.pack('<II', kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def part(kind, shape, *data, name=b''):
+    """A matrix of this class, which says that it is of this shape."""
+    sizes = struct.pack(f'<{len(shape)}i', *shape)
+    return element(14, element(6, struct.pack('<II', kind, 0)) + element(5, sizes) + element(1, name)
+                   + b''.join(data))
+
+
+def cells_in_cells(n):
+    """Each says that it has as many parts as could be in the rest of the file."""
+    data = bytes(1 << 20)
+    for _ in range(n):
+        data = part(1, (1, len(data) // 8), data, name=b'X')
+    return data
+
+
+FIELDS = element(5, struct.pack('<i', 8)) + element(1, b''.join(b'%07d\0' % i for i in range(10_000)))
+
+
+@pytest.mark.parametrize('variable', [
+    cells_in_cells(100),
+    part(2, (1 << 10, 1 << 10), FIELDS, bytes(1 << 20), name=b'X'),
+], ids=['cells', 'fields'])
+def test_no_memory_is_taken_for_what_is_not_there(tmp_path, variable):
+    path = tmp_path / 'file.mat'
+    path.write_bytes(b'MATLAB 5.0 MAT-file'.ljust(124) + b'\0\1IM' + variable)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match='file.mat: unreadable .mat file'):
+            read_mat(path, ['X'])
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(variable)
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_axes_than_arrays_have(tmp_path):
+    (tmp_path / 'file.mat').write_bytes(claiming(*[1 << 30] * 65))
+    with pytest.raises(InputError, match='file.mat: .*an array of 65 axes'):
+        read_mat(tmp_path / 'file.mat', ['X'])
+
+
+def test_more_than_a_file_holds_cannot_be_inflated_from_it(tmp_path):
+    path = tmp_path / 'file.mat'
+    scipy.io.savemat(path, {'X': numpy.zeros(1 << 20, 'u1')}, do_compression=True)
+    with pytest.raises(InputError, match=r'file.mat: .*type 14 of 1048624 bytes where a variable should be'):
         read_mat(path, ['X'])

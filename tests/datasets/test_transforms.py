@@ -13,7 +13,6 @@ from chainer_abn.datasets.transforms import (
     resize_to_cover,
     squeeze,
 )
-from chainer_abn.errors import InputError
 
 from chainer.dataset import convert
 
@@ -119,21 +118,12 @@ def test_rotation_is_bounded():
 
 def test_normalize_by_hand():
     normalize = Normalize((0.5, 0.25, 0), (0.5, 0.25, 1))
-    image = numpy.zeros((2, 3, 3), 'u1')
-    image[1, 2] = 255, 51, 102
-    x, t = convert._call_converter(normalize, [(image, 3), (image, 1)], None)
+    images = numpy.zeros((2, 2, 3, 3), 'u1')
+    images[:, 1, 2] = 255, 51, 102
+    x, t = convert._call_converter(normalize, (images, numpy.array([3, 1], 'i')), None)
     assert x.shape == (2, 3, 2, 3) and x.dtype == 'f' and t.dtype == 'i' and t.tolist() == [3, 1]
     numpy.testing.assert_allclose(x[1, :, 1, 2], [1, -0.2, 0.4], atol=1e-6)
     numpy.testing.assert_allclose(x[0, :, 0, 0], [-1, -1, 0], atol=1e-6)
-
-
-def test_a_pair_of_arrays_is_the_same_batch_as_a_list_of_pairs():
-    rng = numpy.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (5, 6, 7, 3), 'u1'), numpy.arange(5, dtype='i')
-    normalize = Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    for ours, wanted in zip(normalize((images, labels)),
-                            normalize(list(zip(images, labels, strict=True))), strict=True):
-        numpy.testing.assert_array_equal(ours, wanted)
 
 
 def test_bgr_turns_the_channels_around():
@@ -149,11 +139,6 @@ def test_channels_lie_together_on_the_cpu_and_apart_on_a_gpu(order):
     for device in None, SimpleNamespace(xp=numpy, send=lambda x: x):
         assert normalize(batch, device)[0].transpose(0, 2, 3, 1).flags.c_contiguous
     assert normalize(batch, SimpleNamespace(xp='cupy', send=lambda x: x))[0].flags.c_contiguous
-
-
-def test_an_image_that_a_worker_could_not_read_is_raised():
-    with pytest.raises(InputError, match='gone'):
-        Normalize((0, 0, 0), (1, 1, 1))([InputError('gone')])
 
 
 @pytest.mark.parametrize('shape', [(10, 12), (24, 32)])

@@ -267,6 +267,12 @@ def test_layers_are_those_that_give_maps():
         assert look(net, x, ['grad-cam'], name).maps['grad-cam'].shape == (1, *size)
 
 
+@pytest.mark.parametrize('multitask', [False, True])
+def test_what_stands_behind_an_average_is_no_layer(multitask):
+    layers = layers_of(build('resnet8', 5, multitask=multitask), images(1))
+    assert all(size == [32, 48] or size == [16, 24] or size == [8, 12] for _, *size in layers.values())
+
+
 @pytest.mark.parametrize('method, arguments, more, message', [
     ('attention', ('resnet8', 3, 'cam'), {}, 'no attention branch'),
     ('cam', ('resnet8', 3), {'multitask': True}, 'use grad-cam'),

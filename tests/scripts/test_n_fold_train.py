@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import helpers
 import numpy
 import pytest
 from helpers import ROOT, write_class_folders
@@ -25,14 +26,8 @@ TINY = ('--dataset', 'shapes', '--n-images', 48, '-a', 'resnet8', '-k', 2, '-e',
 
 def contents(run, with_log=True):
     """Networks, matrices and logs of a run, without elapsed times."""
-    files = {str(p.relative_to(run)): p.read_bytes()
-             for folder in ('snap', 'model', 'matrix') for p in (run / folder).iterdir()}
-    for path in (run / 'log').iterdir() if with_log else ():
-        entries = json.loads(path.read_text())
-        for entry in entries:
-            del entry['elapsed_time']
-        files[path.name] = entries
-    return files
+    folders = ('snap', 'model', 'matrix', 'log') if with_log else ('snap', 'model', 'matrix')
+    return {name: content for name, content in helpers.contents(run).items() if name.startswith(folders)}
 
 
 @pytest.fixture(scope='module')
@@ -154,45 +149,44 @@ def test_one_fold_alone_is_the_same_as_in_the_whole_run(tiny, script, tmp_path):
     assert [row['fold'] for row in summary['folds']] == [2]
 
 
-@pytest.mark.parametrize('updates', [2, 4, 10])
-def test_a_cut_run_resumes_to_the_same_end(tiny, script, tmp_path, monkeypatch, updates):
-    """Cut in the first epoch, in the second, and in the second fold."""
-    update, count = TimedUpdater.update, iter(range(100))
+def snapshots(run):
+    return sorted(int(path.stem.rpartition('-')[2]) for path in run.glob('snap/*_trainer-*'))
 
-    def interrupted(self):
-        if next(count) == updates:
-            raise KeyboardInterrupt
-        update(self)
 
+@pytest.mark.parametrize('iterations, kept, more', [
+    ([0], [1], ()),                         # in the first epoch
+    ([4, 0], [3, 5], ('--workers', 1)),     # in the second, and at once again
+    ([7], [2], ())], ids=str)               # in the second fold
+def test_a_cut_run_goes_on_as_if_it_had_not_been(tiny, script, tmp_path, cut, iterations, kept, more):
     run = tmp_path / 'cut'
-    monkeypatch.setattr(TimedUpdater, 'update', interrupted)
-    result = script('n_fold_train', *TINY, '--out', run)
-    assert result.status == 130
-    assert result.err[-1] == (
-        f'n_fold_train.py: interrupted; go on with: python n_fold_train.py --resume {run}')
-    monkeypatch.setattr(TimedUpdater, 'update', update)
-    assert script('n_fold_train', '--resume', run).status == 0
-    assert contents(run) == contents(tiny[0])
+    command = *TINY, *more, '--out', run
+    for iteration in iterations:
+        cut(iteration)
+        result = script('n_fold_train', *command)
+        assert result.status == 130
+        assert result.err[-1] == (
+            f'n_fold_train.py: interrupted; go on with: python n_fold_train.py --resume {run}')
+        if iteration:
+            assert snapshots(run) == kept
+        command = '--resume', run
+    cut(-1)
+    result = script('n_fold_train', *command)
+    assert result.status == 0
+    assert any(line.startswith('going on after iteration') for line in result.out)
+    assert helpers.contents(run) == helpers.contents(tiny[0])
 
 
 @pytest.mark.parametrize('flags', [('-a', 'wrn-10-1'), ('--dtype', 'mixed16', '--variant', 'baseline')],
                          ids=['dropout', 'mixed16'])
-def test_what_is_drawn_and_scaled_goes_on_in_a_resumed_run(script, tmp_path, monkeypatch, flags):
+def test_what_is_drawn_and_scaled_goes_on_in_a_resumed_run(script, tmp_path, cut, flags):
     tiny = ('--dataset', 'shapes', '--n-images', 12, '-a', 'resnet8', '-k', 2, '--folds', 1, '-e', 2, '-b', 3,
             '-g', -1, *flags)
     assert script('n_fold_train', *tiny, '--out', tmp_path / 'whole').status == 0
-    update, count = TimedUpdater.update, iter(range(100))
-
-    def interrupted(self):
-        if next(count) == 3:                # in the second epoch
-            raise KeyboardInterrupt
-        update(self)
-
-    monkeypatch.setattr(TimedUpdater, 'update', interrupted)
+    cut(2)                                  # in the second epoch
     assert script('n_fold_train', *tiny, '--out', tmp_path / 'cut').status == 130
-    monkeypatch.setattr(TimedUpdater, 'update', update)
+    cut(-1)
     assert script('n_fold_train', '--resume', tmp_path / 'cut').status == 0
-    assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
+    assert helpers.contents(tmp_path / 'cut') == helpers.contents(tmp_path / 'whole')
     net, _ = chainer_abn.load(tmp_path / 'cut/model/2-1_fold.npz')
     assert all(param.dtype == 'f' for param in net.params())
 
@@ -226,7 +220,7 @@ def started_run(out):
          '--out', out],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list(out.glob('snap/*_trainer.npz')) and time.monotonic() < deadline:
+    while not list(out.glob('snap/*_trainer-*.npz')) and time.monotonic() < deadline:
         time.sleep(0.1)
     return process
 
@@ -252,11 +246,13 @@ def test_resume_refuses_other_images_and_other_flags(script, tmp_path):
     run = tmp_path / 'run'
     arguments = '--dataset', images, '-a', 'resnet8', '--image-size', 16, '-k', 2, '-e', 1, '-b', 3
     assert script('n_fold_train', *arguments, '--out', run, '--folds', 1).status == 0
-    result = script('n_fold_train', '--resume', run, '--lr', 0.1)
-    assert result.status == 2 and '--lr: --resume takes its settings from' in result.err[0]
+    result = script('n_fold_train', '--resume', run, '--lr', 0.1, '-e', 1)
+    assert result.status == 2 and result.err == [
+        f'n_fold_train.py: --resume {run}: not as the run was started: --lr 0.1, not 0.025; '
+        '--force goes on all the same']
     (images / 'ant/0.png').unlink()
     result = script('n_fold_train', '--resume', run)
-    assert result.status == 2 and 'does not hold the images any more' in result.err[0]
+    assert result.status == 2 and 'as the run was started: 11 images, not 12; --force' in result.err[0]
 
 
 def test_folder_of_images_learns_its_colours_non_square(script, tmp_path):

@@ -6,7 +6,6 @@ import pytest
 from test_n_fold_train import contents
 
 from chainer_abn.runtime import cudnn
-from chainer_abn.training.extensions import TimedUpdater
 from chainer_abn.training.step import CapturedStep
 
 import chainer
@@ -55,17 +54,10 @@ def test_the_same_files_again_and_captured(whole, script, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize('flags', [(), ('--dtype', 'mixed16', '--capture'), ('-a', 'wrn-10-1')],
                          ids=['float32', 'mixed16 captured', 'dropout'])
-def test_a_cut_run_resumes_to_the_same_end(whole, script, tmp_path, monkeypatch, flags):
-    update, count = TimedUpdater.update, iter(range(100))
-
-    def interrupted(self):
-        if next(count) == 7:                # in the third epoch
-            raise KeyboardInterrupt
-        update(self)
-
-    monkeypatch.setattr(TimedUpdater, 'update', interrupted)
+def test_a_cut_run_goes_on_as_if_it_had_not_been(whole, script, tmp_path, cut, flags):
+    cut(7)                                  # in the middle of the third epoch
     assert script('n_fold_train', *TINY, *flags, '--out', tmp_path / 'cut').status == 130
-    monkeypatch.setattr(TimedUpdater, 'update', update)
+    cut(-1)
     assert script('n_fold_train', '--resume', tmp_path / 'cut').status == 0
     assert contents(tmp_path / 'cut') == contents(whole(script, *flags))
 

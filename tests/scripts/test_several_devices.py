@@ -68,14 +68,16 @@ def test_two_processes_write_the_same(one_by_one, script, tmp_path):
 def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path):
     run = tmp_path / 'run'
     (run / 'snap').mkdir(parents=True)
-    (run / 'snap/3-1_fold_trainer.npz').write_text('not what fold 1 left')
+    snapshot = run / 'snap/3-1_fold_trainer-2.npz'
+    snapshot.write_text('not what fold 1 left')
     obstacle = run / 'matrix/2-fold_heatmap.npy'
     obstacle.mkdir(parents=True)
     result = script('n_fold_train', *TINY, '-g', '-1,-1', '--threads', 1, '--out', run)
     assert result.status == 1
     go_on = f'go on with: python n_fold_train.py --resume {run}'
     first, second, last = sorted(result.err)
-    assert first == f'fold 1 failed on cpu: {run}/snap/3-1_fold_trainer.npz: not an .npz file, or cut short'
+    assert first.startswith(f'fold 1 failed on cpu: {snapshot}: ')
+    assert first.endswith('; no other snapshot of fold 1 is left: remove it to train the fold anew')
     traceback = run / 'log/fold-2-error.txt'
     assert second.startswith('fold 2 failed on cpu: IsADirectoryError: ')
     assert second.endswith(f'; more in {traceback}')
@@ -88,7 +90,7 @@ def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path
     result = script('n_fold_train', '--resume', run)        # on the devices that it was started with
     assert result.status == 2
     assert result.err == [first, f'n_fold_train.py: fold 1 not finished; {go_on}']
-    (run / 'snap/3-1_fold_trainer.npz').unlink()
+    snapshot.unlink()
     assert script('n_fold_train', '--resume', run, '-g', -1).status == 0
     assert is_the_same(run, one_by_one)
 
@@ -99,7 +101,7 @@ def started(out, *more):
         command(*TINY, '-g', '-1,-1', '--threads', 1, '--workers', 1, '--out', out, *more),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list(out.glob('snap/*_trainer.npz')):
+    while not list(out.glob('snap/*_trainer-*.npz')):
         assert time.monotonic() < deadline and parent.poll() is None, parent.communicate()
         time.sleep(0.05)
     return parent, children(parent.pid)

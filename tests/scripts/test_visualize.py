@@ -12,6 +12,7 @@ from chainer_abn.explain.inputs import softmax, to_batch
 from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import overlay
 from chainer_abn.explain.pictures import Painter
+from chainer_abn.files import only_writer
 from chainer_abn.interrupt import Terminated
 from chainer_abn.training import checkpoint
 
@@ -502,3 +503,43 @@ def test_an_interrupted_run_says_how_to_go_on(model, script, tmp_path, monkeypat
     assert [row['stem'] for row in table(tmp_path / 'maps')] == ['a']
     assert script('visualize', *flags, '--resume').status == 0
     assert [row['stem'] for row in table(tmp_path / 'maps')] == ['a', 'b', 'c']
+
+
+def test_images_of_more_pixels_than_allowed(model, script, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
+    photo(tmp_path / 'in/large.png', (30, 20))
+    photo(tmp_path / 'in/small.png', (20, 20))
+    flags = '--model', model, tmp_path / 'in', '--out', tmp_path / 'maps', '--max-pixels'
+    result = script('visualize', *flags, 599)
+    assert result.status == 2 and len(result.err) == 1
+    assert 'large.png: claims to have 30 x 20 = 600 pixels' in result.err[0]
+    assert '--max-pixels N' in result.err[0]
+    assert script('visualize', *flags, 600).status == 0
+    assert (tmp_path / 'maps/large_attention.png').exists()
+    assert script('visualize', *flags, 0).err == ['visualize.py: --max-pixels 0: must be at least 1']
+
+
+@pytest.mark.parametrize('more', [[], ['--resume']])
+def test_another_process_that_writes_there_is_not_disturbed(model, script, tmp_path, more):
+    flags = '--model', model, photo(tmp_path / 'in.png', (20, 20)), '--out', tmp_path / 'maps'
+    assert script('visualize', *flags).status == 0
+    with open(tmp_path / 'maps/predictions.csv', 'a') as file:
+        file.write('half a li')
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'maps').iterdir()}
+    with only_writer(tmp_path / 'maps'):
+        result = script('visualize', *flags, *more)
+    assert result.status == 2 and result.err == [
+        f'visualize.py: {tmp_path / "maps"}: another process is writing there']
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'maps').iterdir()} == before
+    assert script('visualize', *flags, *more).status == 0
+    assert len(table(tmp_path / 'maps')) == 1
+
+
+@pytest.mark.parametrize('name, content', [
+    ('predictions.csv', 'file,stem,' + 'x' * 200_000 + '\n'), ('settings.json', '[' * 100_000)])
+def test_a_damaged_record_is_told(model, script, tmp_path, name, content):
+    flags = '--model', model, photo(tmp_path / 'in.png', (20, 20)), '--out', tmp_path / 'maps'
+    assert script('visualize', *flags).status == 0
+    (tmp_path / 'maps' / name).write_text(content)
+    result = script('visualize', *flags, '--resume')
+    assert result.status == 2 and len(result.err) == 1 and name in result.err[0]

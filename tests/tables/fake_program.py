@@ -3,6 +3,7 @@
 Each command line goes to ``calls.txt`` beside it. FAKE_STATUS: to end with, after FAKE_EPOCHS epochs.
 FAKE_SECONDS: per epoch.
 """
+import fcntl
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 
 DEFAULTS = {'--dataset': 'shapes', '--variant': 'abn', '--attention': 'residual', '--seed': '402',
             '--kfold': '4', '--epoch': '4', '--batchsize': '128'}
-NUMBERS = 'seed', 'kfold', 'epoch', 'batchsize'
+NUMBERS = 'seed', 'kfold', 'epoch', 'batchsize', 'n_images', 'gpu', 'threads'
 stopped = []
 
 
@@ -42,7 +43,7 @@ def main():
         if (out / 'config.json').exists():
             sys.exit(f'fake: {out} holds a run already')
         arguments = {flag[2:].replace('-', '_'): value for flag, value in {**DEFAULTS, **flags}.items()}
-        arguments.update({name: int(arguments[name]) for name in NUMBERS})
+        arguments.update({name: int(arguments[name]) for name in NUMBERS if name in arguments})
         arguments['folds'] = [int(fold) for fold in arguments.get('folds', '').split(',') if fold] or None
         if arguments.get('data_dir') == 'nowhere':
             print('fake: --data-dir nowhere: no such folder', file=sys.stderr)
@@ -50,6 +51,8 @@ def main():
         (out / 'log').mkdir(parents=True)
         (out / 'config.json').write_text(json.dumps({
             'arguments': arguments, 'command': shlex.join(['n_fold_train.py', *words])}))
+    # as n_fold_train.py has its folder to itself
+    fcntl.flock(os.open(out, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
     rows, kfold, epochs = [], arguments['kfold'], arguments['epoch']
     for fold in arguments['folds'] or range(1, max(kfold, 1) + 1):
         log = out / f'log/{kfold}-{fold}_fold_log.json'

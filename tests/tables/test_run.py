@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import only_writer
 from chainer_abn.tables import TABLES, train
 from chainer_abn.tables.runs import Run, flags_of
 
@@ -175,11 +176,28 @@ def test_an_out_that_cannot_be_made(fake, tables, tmp_path):
 
 
 def test_a_run_that_another_process_trains_is_left_alone(fake, tables):
-    with Run(fake.out, TABLES['table1'].cells[0], 402).lock() as descriptor:
-        assert descriptor is not None
+    folder = fake.out / 'resnet20/baseline/seed-402'
+    folder.mkdir(parents=True)
+    with only_writer(folder):
         result = tables(*TWO, '--out', fake.out)
     assert '[1/2] table1 ResNet20 g, seed 402: another process is at it; left alone' in result.out
     assert len(fake.calls()) == 1 and '--attention residual' in fake.calls()[0]
+
+
+def test_a_run_that_another_process_was_quicker_with_is_left_alone(fake, tables, monkeypatch):
+    asked = []
+
+    def running(run):
+        """Not yet when it is looked for, but when the child of this process was refused."""
+        asked.append(run.cell.name)
+        return asked.count(run.cell.name) == 2 and 'baseline' in run.cell.name
+
+    monkeypatch.setattr(Run, 'running', property(running))
+    monkeypatch.setenv('FAKE_STATUS', '2')
+    monkeypatch.setenv('FAKE_EPOCHS', '1')
+    result = tables(*TWO, '--out', fake.out)
+    assert '[1/2] table1 ResNet20 g, seed 402: another process was quicker; left alone' in result.out
+    assert len(fake.calls()) == 2 and 'residual, seed 402 did not finish' in result.err[0]
 
 
 def test_the_program_lies_beside_the_package(monkeypatch, tmp_path):

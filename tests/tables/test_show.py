@@ -1,5 +1,6 @@
 """The figures that are shown, against those worked out by hand."""
 import csv
+import json
 import re
 
 import numpy
@@ -7,9 +8,9 @@ import pytest
 from fake_program import accuracy
 from PIL import Image
 
+from chainer_abn.files import only_writer
 from chainer_abn.tables import TABLES, chart
 from chainer_abn.tables.results import Difference, collect, comparisons, difference
-from chainer_abn.tables.runs import Run
 
 ONE = 'run', 'table1', '--rows', 'resnet20'
 
@@ -80,19 +81,19 @@ def test_what_is_not_finished(fake, tables, monkeypatch):
     tables('show', 'table1', '--out', fake.out)
     assert read(fake.out, 'table1')[0][0]['unfinished'] == 'cut at 2/300 epochs'
     assert read(fake.out, 'table1')[1]['resnet20/baseline']['state'] == 'cut at 2/300 epochs'
-    with Run(fake.out, TABLES['table1'].cells[0], 402).lock():
+    with only_writer(fake.out / 'resnet20/baseline/seed-402'):
         tables('show', 'table1', '--out', fake.out)
     assert read(fake.out, 'table1')[0][0]['unfinished'] == 'running 2/300 epochs'
 
 
 def test_the_heading_tells_what_the_runs_were_made_with(fake, tables):
     tables('run', 'table1', '--rows', 'resnet20/*e', '--dataset', 'birds', '--epochs-scale', '0.1', '--out',
-           fake.out, '--', '--kfold', '2', '--nesterov', '1')
+           fake.out, '--', '--kfold', '2', '--batchsize', '64')
     result = tables('show', 'table1', '--out', fake.out)
     assert result.out[1:4] == [
         'trained on birds, not cifar100: the paper\'s figures are of another data set, no difference is '
         'given',
-        'epochs: 30 instead of the recipe\'s 300', 'with --kfold 2 --nesterov 1']
+        'epochs: 30 instead of the recipe\'s 300', 'with --kfold 2 --batchsize 64']
     rows, by_cell = read(fake.out, 'table1')
     assert 'best - paper' not in rows[0] and by_cell['resnet20/baseline']['difference'] == ''
     tables('run', 'table1', '--rows', 'resnet32/baseline', '--out', fake.out, '--', '--epoch', '300')
@@ -154,6 +155,21 @@ def test_an_unreadable_run_is_told(fake, tables):
     (fake.out / 'resnet20/baseline/seed-1/summary.json').write_text('{')
     result = tables('show', 'demo', '--out', fake.out)
     assert result.status == 2 and 'summary.json: unreadable' in result.err[0] and len(result.err) == 1
+
+
+@pytest.mark.parametrize('file, content, said', [
+    ('summary.json', '{"folds": [{"fold": 1, "best_accuracy": 0.5}]}', 'damaged (a fold without last_accuracy)'),
+    ('log/0-1_fold_log.json', '[1]', 'damaged (not the entries of epochs)'),
+    ('log/0-1_fold_log.json', '{"epoch": 3}', 'damaged (not the entries of epochs)'),
+    ('config.json', None, 'damaged (its command: No closing quotation)')])
+def test_damage_is_told(fake, tables, monkeypatch, file, content, said):
+    monkeypatch.setenv('FAKE_EPOCHS', '2')
+    monkeypatch.setenv('FAKE_STATUS', '1')
+    tables(*ONE, '--out', fake.out)
+    path = fake.out / 'resnet20/baseline/seed-402' / file
+    path.write_text(content or json.dumps({**json.loads(path.read_text()), 'command': 'n_fold_train.py "'}))
+    result = tables('show', 'table1', '--out', fake.out)
+    assert result.status == 2 and result.err == [f'{path}: {said}']
 
 
 @pytest.mark.parametrize('table', TABLES)

@@ -148,10 +148,10 @@ def test_claims_beyond_the_file_take_no_memory(tmp_path):
     header = numpy.lib.format.header_data_from_array_1_0(numpy.zeros(1))
     with zipfile.ZipFile(tmp_path / 'claim.npz', 'w') as archive, archive.open('a.npy', 'w') as entry:
         numpy.lib.format.write_array_header_1_0(entry, {**header, 'shape': (10 ** 12,)})
-    with pytest.raises(InputError, match='claim.npz: unreadable .npz file .a.npy claims more'):
+    with pytest.raises(InputError, match='claim.npz: unreadable .npz file .a.npy claims .10+,. numbers in 0'):
         checkpoint.read_npz(tmp_path / 'claim.npz')
     numpy.savez_compressed(tmp_path / 'bomb.npz', a=numpy.zeros(10 ** 7))
-    with pytest.raises(InputError, match='bomb.npz: expands to more than 100 times'):
+    with pytest.raises(InputError, match='bomb.npz: .*its arrays are compressed'):
         checkpoint.read_npz(tmp_path / 'bomb.npz')
 
 

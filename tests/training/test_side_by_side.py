@@ -29,7 +29,7 @@ def make(root, *acts):
     """A task with so many folds."""
     folds = {fold: ([0, 1, 2], [3]) for fold in range(1, len(acts) + 1)}
     (root / 'log').mkdir()
-    options = SimpleNamespace(accelerator=None)
+    options = SimpleNamespace(accelerator=None, max_pixels=None)
     return Plan(RunFolder(root, len(acts)), dict(enumerate(acts, 1)), folds, {}, options)
 
 
@@ -105,10 +105,10 @@ def test_what_fails_is_told_and_the_others_are_kept(tmp_path, capfd, one_thread)
     task = make(tmp_path, well, read_nothing, divide, be_killed, abort, well, well)
     failures = train_side_by_side(task, [1, 2, 3, 4, 5, 6], [-1, -1])
     assert {failure.fold: failure[1:] for failure in failures} == {
-        2: ('cpu', True, 'x.png: no such file'),
-        3: ('cpu', False, f'ZeroDivisionError: division by zero; more in {tmp_path}/log/fold-3-error.txt'),
-        4: ('cpu', False, 'its process was killed by SIGKILL; was the memory full?'),
-        5: ('cpu', False, f'its process was killed by SIGABRT; more in {tmp_path}/log/fold-5-error.txt')}
+        2: ('cpu', 2, 'x.png: no such file'),
+        3: ('cpu', 1, f'ZeroDivisionError: division by zero; more in {tmp_path}/log/fold-3-error.txt'),
+        4: ('cpu', 1, 'its process was killed by SIGKILL; was the memory full?'),
+        5: ('cpu', 1, f'its process was killed by SIGABRT; more in {tmp_path}/log/fold-5-error.txt')}
     out, err = capfd.readouterr()
     assert err.splitlines() == [str(failure) for failure in failures]
     assert 'fold 2 failed on cpu: x.png: no such file' in err.splitlines()
@@ -125,7 +125,7 @@ def test_what_fails_is_told_and_the_others_are_kept(tmp_path, capfd, one_thread)
 def test_a_process_takes_the_next_fold_and_a_device_that_is_not_there_is_given_up(tmp_path, capfd):
     task = make(tmp_path, well, well, well)
     failure, = train_side_by_side(task, [1, 3], [998, -1])
-    assert failure.fold is None and failure.wrong_input
+    assert failure.fold is None and failure.status == 2
     assert str(failure).startswith('gpu 998 is given up: --gpu 998: no such GPU')
     assert done(task, 1) == done(task, 3) and done(task, 1) and not done(task, 2)
     failure, = train_side_by_side(task, [2], [999])
@@ -240,12 +240,12 @@ import sys
 from chainer_abn.training.run_folder import RunFolder
 run = RunFolder(sys.argv[1], 80)
 sys.stdin.read()
-for fold in range(int(sys.argv[2]), 80, 2):
+for fold in range(int(sys.argv[2]), 81, 2):
     run.add_summary({'fold': fold, 'best_accuracy': 0.5})
 '''
     processes = [subprocess.Popen([sys.executable, '-c', program, tmp_path, str(first)],
-                                  stdin=subprocess.PIPE) for first in (0, 1)]
+                                  stdin=subprocess.PIPE) for first in (1, 2)]
     for process in processes:
         process.stdin.close()
     assert [process.wait() for process in processes] == [0, 0]
-    assert RunFolder(tmp_path, 80).finished_folds() == list(range(80))
+    assert RunFolder(tmp_path, 80).finished_folds() == list(range(1, 81))

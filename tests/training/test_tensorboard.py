@@ -129,8 +129,8 @@ def test_the_networks_are_the_same_with_it_and_without(script, tmp_path, flags):
 
 
 @pytest.mark.parametrize('kind, method, calls, shown', [
-    (TimedUpdater, 'update', 2, 0), (TimedUpdater, 'update', 5, 1), (Snapshot, '__call__', 0, 1),
-    (Snapshot, '__call__', 1, 2)], ids=['epoch 1', 'epoch 2', 'end of epoch 1', 'end of epoch 2'])
+    (TimedUpdater, 'update', 2, 0), (TimedUpdater, 'update', 5, 1), (Snapshot, 'save', 0, 1),
+    (Snapshot, 'save', 1, 2)], ids=['epoch 1', 'epoch 2', 'end of epoch 1', 'end of epoch 2'])
 def test_a_resumed_run_shows_all_once(whole, script, tmp_path, monkeypatch, kind, method, calls, shown):
     """Also one that was cut after an epoch was written and before the snapshot was."""
     real, counter, run = getattr(kind, method), iter(range(100)), tmp_path / 'run'

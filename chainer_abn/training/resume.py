@@ -1,0 +1,159 @@
+"""Going on with a run that was cut: what has to be as it was."""
+import argparse
+import re
+import shlex
+import sys
+
+from chainer_abn.errors import InputError
+from chainer_abn.training import checkpoint
+
+import chainer
+
+# of the command line that goes on, not of the run
+NOT_SETTINGS = 'resume', 'force'
+# the same results come of another value, or what they are computed on says that it differs
+FREE = 'gpu', 'accelerator', 'threads', 'workers', 'data_dir', 'max_pixels'
+DATA = {'names': 'other names of images',
+        'pixels': 'other pixels in the images', 'folds': 'other labels, or other images in the folds'}
+
+
+def options_of(run, config, given):
+    """The settings of a run, with what the command line that goes on with it changes.
+
+    Args:
+        run (RunFolder)
+        config (dict): the run's.
+        given (argparse.Namespace): the flags of the command line, None where nothing was said.
+
+    Returns:
+        argparse.Namespace, and a list of str: what differs from the run's own settings, in words.
+
+    Raises:
+        InputError: a flag that does not go with ``--resume``, or settings of another version.
+    """
+    for name in 'out', 'summary':
+        if getattr(given, name) is not None:
+            raise InputError(f'--{name}: --resume goes on in {run.root}; leave it out')
+    stored, differ = dict(config['arguments']), []
+    known = set(vars(given)) - set(NOT_SETTINGS)
+    if unknown := sorted(set(stored) - known - set(NOT_SETTINGS)):
+        differ.append(f'unknown settings {", ".join(unknown)}, of another version')
+    if new := sorted(known - set(stored)):
+        differ.append(f'no settings {", ".join(new)}, it is of another version')
+    if differ and not given.force:
+        raise refused(run, differ)
+    options = argparse.Namespace(**{name: stored.get(name) for name in known})
+    for name in sorted(known):
+        value, before = getattr(given, name), getattr(options, name)
+        if value is not None and value != before:
+            if name not in FREE:
+                differ.append(f'--{name.replace("_", "-")} {shown(value)}, not {shown(before)}')
+            setattr(options, name, value)
+    for name in NOT_SETTINGS:
+        setattr(options, name, None)
+    return options, differ
+
+
+def shown(value):
+    return ','.join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def differences(old, new):
+    """What of two configs makes the results others, beside the settings.
+
+    Args:
+        old (dict): of the run.
+        new (dict): of the run if it were started now.
+
+    Returns:
+        list of str: each what there is now, and what there was.
+    """
+    versions = [config.get('versions', {}) for config in (old, new)]
+    differ = [f'{name} {versions[1].get(name, "is missing")}, not {versions[0].get(name, "without it")}'
+              for name in sorted({*versions[0], *versions[1]})
+              if versions[0].get(name) != versions[1].get(name)]
+    kinds = [{re.sub(r'^gpu \d+', 'gpu', device) for device in config.get('device', '').split('; ')}
+             for config in (old, new)]
+    if kinds[0] != kinds[1]:
+        differ.append(f'it would compute on {new["device"]}, not {old.get("device")}')
+    if old.get('pretrained_sha256') != new['pretrained_sha256']:
+        differ.append(f'{new["arguments"]["pretrained"]} is another file')
+    if old.get('classes') != new['classes']:
+        differ.append('other classes in the data')
+    if old.get('data') and old['data'].get('images') != new['data']['images']:
+        return [*differ, f'{new["data"]["images"]} images, not {old["data"].get("images")}']
+    data = [{**config.get('data', {}), 'folds': config.get('folds_digest')} for config in (old, new)]
+    return differ + [words for name, words in DATA.items() if data[0].get(name) != data[1].get(name)]
+
+
+def check(run, old, new, differ, force):
+    """Refuse to go on where anything differs; where it is forced, ``config.json`` tells of it.
+
+    Args:
+        run (RunFolder)
+        old, new (dict): as for :func:`differences`.
+        differ (list of str): of the settings.
+        force (bool)
+
+    Raises:
+        InputError: tells all that differs.
+    """
+    differ = [*differ, *differences(old, new)]
+    if not differ:
+        return
+    if not force:
+        raise refused(run, differ)
+    print(f'--force goes on, although: {"; ".join(differ)}', file=sys.stderr)
+    kept = {'command': old.get('command')}
+    if run.finished_folds():            # which images these have not seen is told by it
+        kept['folds_digest'] = old.get('folds_digest')
+    run.write_config({**new, **kept, 'forced': [*old.get('forced', []), differ]})
+
+
+def refused(run, differ):
+    return InputError(f'--resume {shlex.quote(str(run.root))}: not as the run was started: '
+                      f'{"; ".join(differ)}; --force goes on all the same')
+
+
+def restore(trainer, run, fold):
+    """Load the newest snapshot of a fold that can be read; a damaged one is told and passed over.
+
+    Returns:
+        Path: None where the fold has no snapshot.
+
+    Raises:
+        InputError: none of them can be read.
+    """
+    damaged = None
+    for path in run.snapshots(fold):
+        if damaged:
+            print(f'{damaged}; going on from {path.name}', file=sys.stderr)
+        try:
+            load(path, trainer)
+            return path
+        except InputError as error:
+            damaged = error
+    if damaged:
+        raise InputError(f'{damaged}; no other snapshot of fold {fold} is left: remove it to train the fold '
+                         'anew')
+    return None
+
+
+def load(path, trainer):
+    """Raises InputError: unreadable, or of another training."""
+    arrays = checkpoint.read_npz(path)
+    try:
+        Exact(arrays).load(trainer)
+    except Exception as error:              # what does not fit raises what it likes
+        raise InputError(
+            f'{path}: not a snapshot of this training ({type(error).__name__}: {error})') from None
+
+
+class Exact(chainer.serializers.NpzDeserializer):
+    """Chainer's, which would also spread an array of another shape over ours."""
+
+    def __call__(self, key, value):
+        name = self.path + key.lstrip('/')
+        if hasattr(value, 'shape') and name in self.npz and self.npz[name].shape != value.shape:
+            raise ValueError(f'{name} is {self.npz[name].shape}, not {value.shape}')
+        return super().__call__(key, value)

@@ -1,0 +1,159 @@
+"""Snapshots that are damaged, and runs that are gone on with where something is not as it was."""
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers import contents
+from kill_resume import main
+
+NEVER = 10 ** 6
+
+
+@pytest.fixture(scope='module')
+def prepared():
+    """A folder that a run is made in but once."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, 'run')
+
+
+@pytest.fixture
+def stopped(prepared, script, tiny, tmp_path, cut):
+    """A run that was cut in its second epoch: it has snapshots of iterations 3 and 5."""
+    if not prepared.exists():
+        cut(4)
+        assert script('n_fold_train', *tiny, '--out', prepared).status == 130
+        cut(NEVER)
+    assert names(prepared) == ['2-1_fold_trainer-3.npz', '2-1_fold_trainer-5.npz']
+    return shutil.copytree(prepared, tmp_path / 'run')
+
+
+def names(run):
+    return sorted(path.name for path in run.glob('snap/*_trainer-*'))
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize('damage', [flip, truncate])
+def test_a_damaged_snapshot_is_told_and_the_one_before_is_taken(whole, stopped, script, damage):
+    first, last = sorted(stopped.glob('snap/*_trainer-*'))
+    damage(last)
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 0
+    assert any(line.startswith(f'{last}: ') and line.endswith(f'going on from {first.name}')
+               for line in result.err)
+    assert contents(stopped) == contents(whole)
+
+
+def test_without_a_good_snapshot_nothing_is_lost(stopped, script):
+    kept = []
+    for path in sorted(stopped.glob('snap/*_trainer-*')):
+        truncate(path)
+        kept.append(path.read_bytes())
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 2
+    assert 'no other snapshot of fold 1 is left: remove it to train the fold anew' in result.err[-1]
+    assert [path.read_bytes() for path in sorted(stopped.glob('snap/*_trainer-*'))] == kept
+
+
+def test_a_snapshot_of_another_network_is_refused(stopped, script, tiny, tmp_path, cut):
+    cut(4)
+    assert script('n_fold_train', *tiny, '--variant', 'baseline', '--out', tmp_path / 'other').status == 130
+    cut(NEVER)
+    for path in stopped.glob('snap/*_trainer-*'):
+        path.write_bytes((tmp_path / 'other/snap' / path.name).read_bytes())
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 2 and 'trainer-3.npz: not a snapshot of this training (KeyError' in result.err[-1]
+
+
+def edit(run, change):
+    config = json.loads((run / 'config.json').read_text())
+    change(config)
+    (run / 'config.json').write_text(json.dumps(config))
+
+
+DIFFERENCES = {
+    'version': (lambda config: config['versions'].update(numpy='1.26.4'), (), ', not 1.26.4'),
+    'package': (lambda config: config['versions'].pop('pillow'), (), 'pillow '),
+    'device': (lambda config: config.update(device='gpu 0: NVIDIA X'), (), ', not gpu 0: NVIDIA X'),
+    'threads': (None, ('--threads', 2), 'it would compute on cpu ('),
+    'flag': (None, ('--lr', 0.1), '--lr 0.1, not 0.05'),
+    'epochs': (None, ('-e', 3), '--epoch 3, not 2'),
+    'classes': (lambda config: config['classes'].reverse(), (), 'other classes in the data'),
+    'pixels': (lambda config: config['data'].update(pixels='0'), (), 'other pixels in the images'),
+    'names': (lambda config: config['data'].update(names='0'), (), 'other names of images'),
+    'folds': (lambda config: config.update(folds_digest='0'), (), 'other images in the folds'),
+    'older': (lambda config: config['arguments'].pop('snapshot_every'), (), 'of another version'),
+    'newer': (lambda config: config['arguments'].update(warp=9), (), 'unknown settings warp'),
+}
+
+
+@pytest.mark.parametrize('case', DIFFERENCES)
+def test_what_differs_is_told_and_refused(stopped, script, case):
+    change, flags, message = DIFFERENCES[case]
+    if change:
+        edit(stopped, change)
+    before = contents(stopped)
+    result = script('n_fold_train', '--resume', stopped, *flags)
+    assert result.status == 2 and len(result.err) == 1
+    assert message in result.err[0] and result.err[0].endswith('; --force goes on all the same')
+    assert contents(stopped) == before
+
+
+def test_forced_it_goes_on_and_says_so_in_the_config(whole, stopped, script):
+    for name in 'version', 'older':
+        edit(stopped, DIFFERENCES[name][0])
+    result = script('n_fold_train', '--resume', stopped, '--force')
+    assert result.status == 0 and result.err[0].startswith('--force goes on, although: no settings snapshot_')
+    found, expected = contents(stopped), contents(whole)
+    config = found.pop('config.json')
+    assert ', not 1.26.4' in config.pop('forced')[0][-1]
+    assert config == expected.pop('config.json') and found == expected
+    assert script('n_fold_train', '--resume', stopped).status == 0          # it is of this version now
+
+
+def test_forced_it_trains_longer(stopped, script):
+    assert script('n_fold_train', '--resume', stopped, '--force', '-e', 3).status == 0
+    log = json.loads((stopped / 'log/2-1_fold_log.json').read_text())
+    assert [entry['epoch'] for entry in log] == [1, 2, 3]
+
+
+def test_flags_that_say_what_the_run_has_are_welcome(whole, stopped, script, tiny):
+    assert script('n_fold_train', '--resume', stopped, *tiny, '--workers', 1).status == 0
+    assert contents(stopped) == contents(whole)
+
+
+def test_snapshots_come_as_often_as_asked(script, tiny, tmp_path, before):
+    run, found = tmp_path / 'run', []
+    for iteration in 5, 7:
+        before(iteration, lambda: found.append(names(run)))
+        command = *tiny, '-e', 3, '--snapshot-every', 2, '--out', run
+        assert script('n_fold_train', *command).status == 0
+        assert not names(run)
+        shutil.rmtree(run)
+    assert found == [[], ['2-1_fold_trainer-6.npz']]
+
+
+def test_what_a_killed_process_left_is_removed(stopped, script, whole):
+    (stopped / 'snap/2-1_fold_model.npz.part').write_text('cut')
+    (stopped / 'log/2-1_fold_log.jsonx7').mkdir()
+    (stopped / 'log/2-1_fold_log.jsonx7/log.json').write_text('cut')
+    assert script('n_fold_train', '--resume', stopped).status == 0
+    (stopped / 'snap/2-1_fold_trainer-6.npz').write_text('of a fold that is finished')
+    assert script('n_fold_train', '--resume', stopped).status == 0
+    assert contents(stopped) == contents(whole)
+
+
+def test_killed_at_any_moment(monkeypatch, capsys):
+    """The short form of kill_resume.py."""
+    monkeypatch.setattr('sys.argv', ['kill_resume.py', '--n', '2', '--n-images', '24', '--epoch', '2'])
+    assert main() == 0, capsys.readouterr().out
