@@ -46,7 +46,7 @@ def main():
     parser = ArgumentParser(prog=PROGRAM, description='See where a run on shapes or faces looks.')
     parser.add_argument('run', help='folder of the run')
     run, config = RunFolder.open(parser.parse_args().run)
-    name = config['arguments'].get('dataset')
+    name = config['arguments'].get('dataset', 'what its config does not tell')
     if name not in GENERATED:
         raise InputError(f'{run.root}: a run on {name}; this needs the masks of {" or ".join(GENERATED)}')
     dataset, parts = held_out(run, config)

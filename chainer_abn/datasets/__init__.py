@@ -8,7 +8,7 @@ images) and ``split``: None, or its own (train, test) index arrays.
 One of several tasks has ``multitask`` True, ``labels`` (n, T) of 0 and 1, and in ``classes`` the names of the
 T tasks.
 """
-from pathlib import Path
+import os
 
 from chainer_abn.datasets.celeba import CelebA
 from chainer_abn.datasets.cifar import SOURCES, Cifar
@@ -56,10 +56,10 @@ def open_dataset(name, data_dir=None, with_split=False, n_images=None, seed=0, *
         dataset = Cifar(name, data_dir, with_split)
     elif name in READ:
         dataset = READ[name](data_dir, with_split, **options)
-    elif Path(name).is_dir():
+    elif os.path.isdir(name):
         dataset = Folder.with_split(name) if with_split else Folder(name)
     else:
-        what = 'is no folder' if Path(name).exists() else 'no such folder'
+        what = 'is no folder' if os.path.exists(name) else 'no such folder'
         raise InputError(f'--dataset {name}: {what}, and not one of {", ".join(NAMES)}')
     if n_images is None:
         return dataset

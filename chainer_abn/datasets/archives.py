@@ -3,6 +3,7 @@
 Every member is looked at before anything is written, and an archive with one that is no plain file or folder
 below the folder it is unpacked to is refused whole.
 """
+import io
 import lzma
 import os
 import secrets
@@ -29,6 +30,7 @@ MAX_ATTRIBUTES = 1000           # of all members of a tar archive
 MAX_PATH = 4096                 # characters
 MAX_DIRECTORY = 3 << 24         # bytes of a zip archive's list of members, ten times as large in memory
 MAX_NAMES = 3 << 27             # bytes of memory for the paths of members
+MAX_XZ = 1 << 27                # bytes of memory of its decompressor; xz -9 makes files that take half of it
 MAX_TRAILER = 16 << 20          # bytes behind the end of a tar archive, whose records may be of any length
 HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
                 tarfile.GNUTYPE_LONGLINK)
@@ -188,10 +190,15 @@ def _clash(kinds, parts, path, is_folder):
 
 
 def _members(file):
-    """The members of an archive of either kind."""
-    magic = file.read(2)
+    """The members of an archive of any kind."""
+    magic = file.read(6)
     file.seek(0)
-    return _zip_members(file) if magic == b'PK' else _tar_members(file, 'r')
+    if magic.startswith(b'PK'):
+        return _zip_members(file)
+    if magic == b'\xfd7zXZ\0':
+        return _tar_members(io.BufferedReader(_Xz(file), 1 << 20), 'r:')
+    kinds = {b'\x1f\x8b': 'r:gz', b'BZ': 'r:bz2'}
+    return _tar_members(file, kinds.get(magic[:2], 'r:'))
 
 
 def open_zip(file, largest):
@@ -232,8 +239,8 @@ def _zip_members(file):
                 wrong = 'is encrypted'
             elif kind not in (0, stat.S_IFDIR if is_folder else stat.S_IFREG):
                 wrong = 'is a link, a device or another thing that is no plain file'
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2,
-                                            zipfile.ZIP_LZMA):
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+                # that of xz takes as much memory as it likes
                 wrong = f'is compressed by an unknown method ({info.compress_type})'
             yield Member(info.filename, info.file_size, wrong, is_folder,
                          lambda info=info: archive.open(info))
@@ -258,6 +265,49 @@ def _tar_members(file, mode):
             left -= more
             if left < 0:
                 raise tarfile.ReadError('far more behind its end than belongs there')
+
+
+class _Xz(io.RawIOBase):
+    """What an xz file holds, forwards only; ``lzma`` would take up to 4 GB if the file says so."""
+
+    def __init__(self, file):
+        self.file, self.place = file, 0
+        self.lzma = self._next_stream()
+
+    def _next_stream(self):
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ)
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, place, whence=os.SEEK_SET):
+        place += self.place if whence == os.SEEK_CUR else 0
+        if place < self.place or whence == os.SEEK_END:
+            raise io.UnsupportedOperation
+        while self.place < place and self.read(min(place - self.place, 1 << 20)):
+            pass
+        return self.place
+
+    def readinto(self, buffer):
+        data = b''
+        while not data:
+            block = b''
+            if self.lzma.eof:
+                block = self.lzma.unused_data.lstrip(b'\0') or self.file.read(1 << 16).lstrip(b'\0')
+                if not block:
+                    return 0
+                self.lzma = self._next_stream()
+            elif self.lzma.needs_input:
+                block = self.file.read(1 << 16)
+                if not block:
+                    raise EOFError('the end is missing')
+            data = self.lzma.decompress(block, len(buffer))
+        buffer[:len(data)] = data
+        self.place += len(data)
+        return len(data)
 
 
 class _Header(tarfile.TarInfo):

@@ -43,7 +43,8 @@ def add_limit(parser):
 def set_limit(pixels=None):
     """Say how many pixels an image may have, in this process and those forked from it.
 
-    An image of more is an error then, and not, up to twice as many, two lines of warning by Pillow.
+    An image of more is an error then, and not, up to twice as many, two lines of warning by Pillow, whose
+    other warnings go too.
 
     Args:
         pixels (int): None: Pillow's own limit, 89,478,485.
@@ -54,7 +55,8 @@ def set_limit(pixels=None):
     if pixels is not None and pixels < 1:
         raise InputError(f'--max-pixels {pixels}: must be at least 1')
     Image.MAX_IMAGE_PIXELS = pixels or LIMIT
-    warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+    # what is wrong with an image is told as an error, or of no matter
+    warnings.filterwarnings('ignore', module='PIL')
 
 
 def read_image(path, cover=None):

@@ -27,7 +27,7 @@ def architecture(arch):
         found = family.parse(arch)
         if found is not None:
             if max(map(int, re.findall(r'\d+', arch)), default=0) > LARGEST:
-                raise InputError(f'architecture {arch}: no depth or width of more than {LARGEST} can be built')
+                raise InputError(f'architecture {arch}: no depth or width is more than {LARGEST}')
             return found
     known = [name for family in FAMILIES for name in family.EXAMPLES]
     near = difflib.get_close_matches(arch, known, n=3, cutoff=0.3) or known

@@ -1,4 +1,5 @@
 """The paper's tables: list, train, show. See :mod:`chainer_abn.tables`."""
+import argparse
 import contextlib
 import math
 import os
@@ -80,14 +81,15 @@ def make_parser():
 def scale(text):
     value = float(text)
     if not (math.isfinite(value) and value > 0):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f'{text}: must be more than 0')
     return value
 
 
 def seed_list(text):
     seeds = list(dict.fromkeys(int(seed) for seed in text.split(',')))
-    if min(seeds) < 0:
-        raise ValueError
+    for seed in seeds:
+        if not 0 <= seed < 2 ** 32:
+            raise argparse.ArgumentTypeError(f'{seed}: must be at least 0 and below 2^32')
     return seeds
 
 

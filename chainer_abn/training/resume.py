@@ -5,9 +5,6 @@ import shlex
 import sys
 
 from chainer_abn.errors import InputError
-from chainer_abn.training import checkpoint
-
-import chainer
 
 # of the command line that goes on, not of the run
 NOT_SETTINGS = 'resume', 'force'
@@ -113,47 +110,3 @@ def check(run, old, new, differ, force):
 def refused(run, differ):
     return InputError(f'--resume {shlex.quote(str(run.root))}: not as the run was started: '
                       f'{"; ".join(differ)}; --force goes on all the same')
-
-
-def restore(trainer, run, fold):
-    """Load the newest snapshot of a fold that can be read; a damaged one is told and passed over.
-
-    Returns:
-        Path: None where the fold has no snapshot.
-
-    Raises:
-        InputError: none of them can be read.
-    """
-    damaged = None
-    for path in run.snapshots(fold):
-        if damaged:
-            print(f'{damaged}; going on from {path.name}', file=sys.stderr)
-        try:
-            load(path, trainer)
-            return path
-        except InputError as error:
-            damaged = error
-    if damaged:
-        raise InputError(f'{damaged}; no other snapshot of fold {fold} is left: remove it to train the fold '
-                         'anew')
-    return None
-
-
-def load(path, trainer):
-    """Raises InputError: unreadable, or of another training."""
-    arrays = checkpoint.read_npz(path)
-    try:
-        Exact(arrays).load(trainer)
-    except Exception as error:              # what does not fit raises what it likes
-        raise InputError(
-            f'{path}: not a snapshot of this training ({type(error).__name__}: {error})') from None
-
-
-class Exact(chainer.serializers.NpzDeserializer):
-    """Chainer's, which would also spread an array of another shape over ours."""
-
-    def __call__(self, key, value):
-        name = self.path + key.lstrip('/')
-        if hasattr(value, 'shape') and name in self.npz and self.npz[name].shape != value.shape:
-            raise ValueError(f'{name} is {self.npz[name].shape}, not {value.shape}')
-        return super().__call__(key, value)

@@ -8,10 +8,11 @@ from chainer_abn.datasets.subset import Subset
 from chainer_abn.datasets.transforms import Augment, CenterCrop, ResizedCrop, normalize_of
 from chainer_abn.errors import InputError
 from chainer_abn.runtime import devices
-from chainer_abn.training import checkpoint, resume
+from chainer_abn.training import checkpoint
 from chainer_abn.training.classifier import make_classifier
 from chainer_abn.training.finetune import start_from
 from chainer_abn.training.seeds import seed_everything
+from chainer_abn.training.snapshot import restore
 from chainer_abn.training.trainer import make_iterator, make_trainer
 
 import chainer
@@ -52,7 +53,7 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
         from chainer_abn.training.tensorboard import TensorBoard, spread
         trainer.extend(TensorBoard(run.root / f'tensorboard/fold-{fold}',
                                    Examples(store, spread(split[1]), middle), config, vars(options)))
-    if resume.restore(trainer, run, fold):
+    if restore(trainer, run, fold):
         print(f'going on after iteration {trainer.updater.iteration}, '
               f'{trainer.updater.epoch_detail:.2f} of {options.epoch} epochs', flush=True)
     try:

@@ -7,12 +7,11 @@ from chainer_abn.datasets.ahead import send_ahead
 from chainer_abn.datasets.batches import BatchIterator
 from chainer_abn.datasets.examples import EpochOrder
 from chainer_abn.datasets.workers import WorkerIterator
+from chainer_abn.training.divergence import LookForDivergence
 from chainer_abn.training.extensions import (
     KeepBest,
-    LookForDivergence,
     Plot,
     ProgressLine,
-    Snapshot,
     TimedUpdater,
     Validation,
     WithoutEscapes,
@@ -20,6 +19,7 @@ from chainer_abn.training.extensions import (
 from chainer_abn.training.finetune import freeze
 from chainer_abn.training.schedule import Schedule
 from chainer_abn.training.seeds import SeedEpochs
+from chainer_abn.training.snapshot import Snapshot
 from chainer_abn.training.step import make_step
 
 import chainer

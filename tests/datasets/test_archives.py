@@ -1,5 +1,7 @@
 """Archives, right ones and hostile ones: what is refused leaves nothing anywhere."""
 import io
+import itertools
+import lzma
 import os
 import stat
 import tarfile
@@ -58,11 +60,16 @@ def is_refused(tmp_path, data, message, unpack=unpack, **options):
     assert tree(tmp_path) == before
 
 
+def halves(data):
+    return data[:700], data[700:]
+
+
 PACKED = {
     'tar': lambda files: tar_bytes(files),
     'gz': lambda files: tar_bytes(files, 'w:gz'),
     'bz2': lambda files: tar_bytes(files, 'w:bz2'),
     'xz': lambda files: tar_bytes(files, 'w:xz'),
+    'two xz': lambda files: b''.join(map(lzma.compress, halves(tar_bytes(files)))),
     'gnu': lambda files: tar_bytes(files, format=tarfile.GNU_FORMAT),
     'zip': lambda files: zip_bytes(files),
     'stored': lambda files: zip_bytes(files, zipfile.ZIP_STORED)}
@@ -330,7 +337,7 @@ def link_tar():
     ('..tar', tar_bytes([('x', b'1')]), 'is no .tar file'),
     ('.tar', tar_bytes([('x', b'1')]), 'is no .tar file'),
     ('n2.txt', b'text', "'n2.txt' in it is no .tar file"),
-    ('n1.tar', tar_bytes([]), "'n1.tar' in it comes twice")])
+    ('n1.tar', tar_bytes([]), "'n1.tar' in it comes twice")], ids=itertools.count())
 def test_nested_is_refused_whole(tmp_path, name, inner, message):
     good = tar_bytes([('1.JPEG', b'1')])
     is_refused(tmp_path, tar_bytes([('n1.tar', good), (name, inner)]), message, unpack_nested)

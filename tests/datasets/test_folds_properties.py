@@ -38,7 +38,7 @@ def test_each_image_validates_once_and_each_class_is_shared_out_evenly(k_and_lab
     folds = k_folds(labels, NAMES[:labels.max() + 1], k, seed)
     assert len(folds) == k
     check_parts(folds, len(labels))
-    counts = numpy.array([numpy.bincount(labels[validation], minlength=len(NAMES)) for _, validation in folds])
+    counts = numpy.array([numpy.bincount(labels[part], minlength=len(NAMES)) for _, part in folds])
     assert (numpy.ptp(counts, axis=0) <= 1).all()
 
 

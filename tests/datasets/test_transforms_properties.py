@@ -1,7 +1,7 @@
 """What holds for any images and any uniform numbers.
 
-The first two channels of an image tell the place of each pixel, the third is a mask of it: where a pixel goes,
-its label has to go.
+The first two channels of an image tell the place of each pixel, the third is a mask: where a pixel goes, what
+is told of it has to go.
 """
 import numpy
 from helpers import PROPERTY
@@ -25,7 +25,8 @@ SIDES = st.integers(1, 40)
 SIZES = st.tuples(SIDES, SIDES)
 PADS, FLAGS = st.integers(0, 6), st.booleans()
 CUTS = st.one_of(st.builds(Augment, SIZES, PADS, FLAGS), st.builds(CenterCrop, SIZES))
-EXACT = st.one_of(CUTS, st.builds(Augment, SIDES.map(lambda side: (side, side)), PADS, FLAGS, turn=st.just(True)))
+SQUARES = SIDES.map(lambda side: (side, side))
+EXACT = st.one_of(CUTS, st.builds(Augment, SQUARES, PADS, FLAGS, turn=st.just(True)))
 ALL = st.one_of(EXACT, st.builds(ResizedCrop, SIZES, FLAGS, st.sampled_from([0, 20]), FLAGS),
                 st.builds(Augment, SIZES, PADS, FLAGS, st.floats(1, 180)),
                 st.builds(CenterCrop, SIZES, SIZES))

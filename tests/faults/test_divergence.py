@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from chainer_abn.errors import Diverged
-from chainer_abn.training.extensions import LookForDivergence
+from chainer_abn.training.divergence import LookForDivergence
 from chainer_abn.training.run_folder import RunFolder
 
 import chainer

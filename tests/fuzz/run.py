@@ -115,7 +115,7 @@ def fuzz(reader, seconds):
     shutil.rmtree(scratch, ignore_errors=True)          # of a process that was ended
     scratch.mkdir()
     resource.setrlimit(resource.RLIMIT_AS, (CLAIMED, CLAIMED))
-    saved = 0.0
+    before = saved = state.seconds
 
     def one(data):
         nonlocal saved
@@ -134,7 +134,7 @@ def fuzz(reader, seconds):
             keep(state, 'memory', data, f'{peak >> 20} MB', [])
         shutil.rmtree(folder)
         state.runs += 1
-        state.seconds += took
+        state.seconds = before + time.process_time()
         over = peak > MEMORY or state.seconds >= seconds        # a process's peak stays
         if state.seconds - saved > 5 or over:
             saved = state.seconds

@@ -240,18 +240,6 @@ def test_without_its_data_set(copy, program):
     assert not any('as the network saw it' in image['alt'] for image in page.all('img'))
 
 
-def test_what_the_program_refuses(copy, program, tmp_path):
-    with pytest.raises(InputError, match='none: no run there'):
-        program(tmp_path / 'none')
-    copy.report.unlink()
-    copy.report.mkdir()
-    with pytest.raises(InputError, match='report.html: Is a directory'):
-        program(copy.root)
-    copy.summary_file.write_text('{')
-    with pytest.raises(InputError, match=f'{copy.summary_file}: unreadable'):
-        program(copy.root)
-
-
 @pytest.mark.parametrize('log', [[1], [], {}, [{'main/loss': 1}], [{'epoch': 1, 'main/loss': 'low'}]])
 def test_a_log_that_is_none_is_told(copy, images, log):
     copy.log(1).write_text(json.dumps(log))

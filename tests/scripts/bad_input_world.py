@@ -3,10 +3,12 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
-from helpers import write_class_folders
+from helpers import ROOT, write_class_folders
 from PIL import Image
 
 import chainer_abn
@@ -15,22 +17,19 @@ from chainer_abn.training.weights import to_torch
 
 NETWORKS = {'net': {}, 'baseline': {'variant': 'baseline'}, 'tasks': {'multitask': True},
             'mapless': {'attention': 'none'}}
-BOX = ('<annotation><object><bndbox><xmin>3</xmin><ymin>5</ymin><xmax>{}</xmax><ymax>9</ymax></bndbox></object>'
-       '</annotation>')
+BOX = ('<annotation><object><bndbox><xmin>3</xmin><ymin>5</ymin><xmax>{}</xmax><ymax>9</ymax></bndbox>'
+       '</object></annotation>')
 SLY = os.fsdecode(b'sly\x1b[2J\n\xff.png')
 
 
-def make_world(train):
-    """Everything, in the current folder, which is empty.
-
-    Args:
-        train: runs ``n_fold_train.py`` with the flags given.
-    """
+def make_world():
+    """Everything, in the current folder, which is empty."""
     make_files()
     make_images()
     make_networks()
-    train(*'--dataset shapes --n-images 24 --arch resnet8 --image-size 16 --kfold 2 --epoch 1 --batchsize 3 '
-           '--gpu -1 --threads 1 --out run'.split())
+    subprocess.run([sys.executable, ROOT / 'n_fold_train.py', *(
+        '--dataset shapes --n-images 24 --arch resnet8 --image-size 16 --kfold 2 --epoch 1 --batchsize 3 '
+        '--gpu -1 --threads 1 --out run').split()], check=True, capture_output=True)
     make_runs()
 
 
@@ -51,6 +50,12 @@ def make_files():
     os.mkdir('folder')
     os.symlink('nowhere', 'dangling')
     os.symlink('loop', 'loop')
+    write('clip.mp4', 'hello')
+    write('locked', 'hello')
+    os.chmod('locked', 0)
+    os.mkdir('closed', 0)
+    with open('vast', 'wb') as file:
+        file.truncate(17 << 20)             # takes no place on the disk
 
 
 def make_images():
@@ -79,16 +84,18 @@ def make_images():
     write('boxes/p1.xml', BOX.format(99))
     write('boxes/p2.xml', '<!DOCTYPE a [<!ENTITY b "c">]>' + BOX.format(12))
     write('boxes/p3.xml', 'hello')
-    for i, mask in enumerate([numpy.eye(40, 32), numpy.eye(5, 6), numpy.zeros((40, 32)), numpy.ones((40, 32))]):
+    size = 40, 32
+    for i, mask in enumerate([numpy.eye(*size), numpy.eye(5, 6), numpy.zeros(size), numpy.ones(size)]):
         Image.fromarray(mask.astype('u1')).save(f'masks/p{i}.png')
     shutil.copy('photos/p0.png', 'masks/p4.png')
 
 
 def make_networks():
     config = dict(arch='resnet8', variant='abn', attention='residual', dropout=None, in_channels=3,
-                  classes=['ant', 'bee'], image_size=[32, 32], resize=[32, 32], mean=[0.5] * 3, std=[0.25] * 3)
-    for name, changed in NETWORKS.items():
-        told = {**config, **changed}
+                  classes=['ant', 'bee'], image_size=[32, 32], resize=[32, 32], mean=[0.5] * 3,
+                  std=[0.25] * 3)
+    for name, changes in NETWORKS.items():
+        told = {**config, **changes}
         net = chainer_abn.build('resnet8', 2, told['variant'], told['attention'],
                                 multitask=told.get('multitask', False))
         checkpoint.save(f'{name}.npz', net, checkpoint.make_config(**told))
@@ -122,32 +129,35 @@ def make_runs():
     config, summary = (json.loads(Path('run', f'{name}.json').read_text()) for name in ('config', 'summary'))
     row = summary['folds'][0]
     for name, wrong in {
-            'cut': '{', 'list': [], 'deep': 100_000 * '[', 'bytes': b'\xff', 'digits': f'{{"a": {5000 * "9"}}}',
+            'cut': '{', 'list': [], 'deep': 100_000 * '[', 'bytes': b'\xff', 'digits': 5000 * '9',
             'no-arguments': {}, 'arguments-list': {**config, 'arguments': []},
             'other-version': {**config, 'arguments': {'kfold': 2}}, 'classes': {**config, 'classes': 5},
             'size': {**config, 'image_size': 'large'}, 'versions': {**config, 'versions': 5}}.items():
         make_run(f'config-{name}', wrong, summary)
-    for name, wrong in {'kfold': 'two', 'folds': 5, 'epoch': [], 'seed': 1.5, 'dataset': 5, 'arch': None,
+    for name, wrong in {'kfold': 'two', 'folds': 5, 'epoch': [], 'seed': 1.5, 'dataset': 5, 'arch': 3,
                         'lr': 'fast', 'batchsize': {}}.items():
         make_run(f'argument-{name}', {**config, 'arguments': {**config['arguments'], name: wrong}}, summary)
     for name, wrong in {
-            'cut': '{', 'list': [], 'empty': '', 'deep': 100_000 * '[', 'text': {'folds': [{**row, 'loss': 'low'}]},
-            'beyond': {'folds': [{**row, 'fold': 7}]}, 'no-accuracy': {'folds': [{'fold': 1}]}}.items():
+            'cut': '{', 'list': [], 'empty': '', 'deep': 100_000 * '[',
+            'no-accuracy': {'folds': [{'fold': 1}]}, 'text': {'folds': [{**row, 'loss': 'low'}]},
+            'beyond': {'folds': [{**row, 'fold': 7}]}}.items():
         make_run(f'summary-{name}', config, wrong)
     make_run('unfinished', config, None)
     make_run('photos', {**config, 'arguments': {**config['arguments'], 'dataset': 'images'}}, summary)
     make_run('moved', {**config, 'arguments': {**config['arguments'], 'dataset': 'nowhere'}}, summary)
     make_run('changed', {**config, 'arguments': {**config['arguments'], 'n_images': 30}}, summary)
-    os.mkdir('tables')
-    for name, run in ('cut', 'config-cut'), ('other', 'config-other-version'), ('summary', 'summary-cut'):
+    make_run('report-folder', config, summary)
+    os.mkdir('runs/report-folder/report.html')
+    for name in 'config-cut', 'config-list', 'config-other-version', 'summary-cut':
         os.makedirs(f'tables/{name}/resnet20/baseline')
-        os.symlink(f'../../../../runs/{run}', f'tables/{name}/resnet20/baseline/seed-1')
+        os.symlink(f'../../../../runs/{name}', f'tables/{name}/resnet20/baseline/seed-1')
 
 
 def make_run(name, config, summary):
     root = Path('runs', name)
     for file, content in ('config', config), ('summary', summary):
         if content is not None:
-            write(root / f'{file}.json', content if isinstance(content, (str, bytes)) else json.dumps(content))
+            text = content if isinstance(content, (str, bytes)) else json.dumps(content)
+            write(root / f'{file}.json', text)
     for part in 'snap', 'model', 'log', 'matrix':
         os.symlink(f'../../run/{part}', root / part)

@@ -1,14 +1,10 @@
 """The end of ``make demo``, on a run of a few images."""
-import json
 import re
 
-import pytest
 from helpers import ROOT
 from PIL import Image
 
-from chainer_abn import demo
 from chainer_abn.datasets import open_dataset
-from chainer_abn.errors import InputError
 
 
 def test_shares_are_told_and_the_sheet_is_drawn(script, python, tmp_path):
@@ -40,18 +36,3 @@ def test_each_attribute_has_its_share_of_the_images_that_have_it(script, python,
         assert f'all folds: the maximum of its map lies where {name} shows' in result.stdout
     with Image.open(run / 'attention.png') as sheet:
         assert min(sheet.size) > 400
-
-
-def test_a_run_without_a_finished_fold_is_refused(tmp_path, monkeypatch):
-    (tmp_path / 'config.json').write_text(json.dumps({
-        'arguments': {'kfold': 2, 'dataset': 'shapes', 'n_images': 24, 'seed': 1}}))
-    monkeypatch.setattr('sys.argv', ['demo', str(tmp_path)])
-    with pytest.raises(InputError, match='no fold is finished yet'):
-        demo.main()
-
-
-def test_other_runs_are_refused(tmp_path, monkeypatch):
-    (tmp_path / 'config.json').write_text('{"arguments": {"kfold": 2, "dataset": "cifar10"}}')
-    monkeypatch.setattr('sys.argv', ['demo', str(tmp_path)])
-    with pytest.raises(InputError, match='a run on cifar10'):
-        demo.main()

@@ -78,7 +78,7 @@ def test_a_resumed_run_goes_on_as_if_never_cut(script, tmp_path, class_folders, 
     data = (tmp_path / 'source.npz').read_bytes()
     checkpoint.save(tmp_path / 'source.npz', build('resnet8', 4, 'baseline'), CONFIG)
     result = script('n_fold_train', '--resume', tmp_path / 'cut')
-    assert result.status == 2 and 'is not the file any more' in result.err[0]
+    assert result.status == 2 and 'source.npz is another file; --force' in result.err[0]
     (tmp_path / 'source.npz').write_bytes(data)
 
 

@@ -124,25 +124,6 @@ def test_the_recipe_spelled_out_is_the_same_run(fake, tables):
     assert len(fake.calls()) == 2
 
 
-@pytest.mark.parametrize('words, said', [
-    (['run', 'table1', '--rows', 'resnet21'], '--rows resnet21: fits none of table1: resnet20/baseline, '),
-    (['run', 'table2', '--rows', 'attentionnext'], 'the paper only quotes AttentionNeXt; nothing to train'),
-    (['run', 'table1', '--', '--out', 'x'], '-- --out: is set for each run; give --out before the --'),
-    (['run', 'table1', '--', '--seed', '3'], '-- --seed: is set for each run; give --seeds'),
-    (['run', 'table1', '--', '-r', 'x'], '-- --resume: is set for each run; leave it out'),
-    (['run', 'table1', '--', '-a', 'resnet8'], '-- --arch: is set for each run; choose --rows'),
-    (['run', 'table3', '--', '--task', 'maker'], '-- --task: is set for each run; choose --rows'),
-    (['run', 'table1', '--epochs-scale', '0'], '--epochs-scale'),
-    (['run', 'table1', '--epochs-scale', 'nan'], '--epochs-scale'),
-    (['run', 'table1', '--seeds', '1,x'], '--seeds'),
-    (['show', 'table5'], 'table5'),
-    (['show', 'demo', '--', '-b', '3'], 'show: takes no flags of n_fold_train.py')])
-def test_what_is_refused(fake, tables, words, said):
-    result = tables(*words)
-    assert result.status == 2 and len(result.err) == 1 and said in result.err[0]
-    assert fake.calls() == []
-
-
 def test_rows_quoted_in_the_paper_are_passed_over_by_a_pattern(fake, tables):
     tables('run', 'table2', '--rows', 'resnext/*', '--out', fake.out)
     assert [flags_of(call.split())['--dataset'] for call in fake.calls()] == ['cifar10', 'cifar100', 'svhn']
@@ -156,23 +137,6 @@ def test_a_run_that_fails_ends_it_and_leaves_nothing(fake, tables):
         'chainer_abn.tables: resnet20/baseline, seed 402 did not finish (status 2); once the cause is '
         'mended, the same command goes on with it']
     assert not fake.out.exists()
-
-
-@pytest.mark.parametrize('text, said', [
-    ('{', 'unreadable'), ('[]', 'not a run of this program'),
-    ('{"arguments": {"kfold": 0}}', 'of another version of this program')])
-def test_a_folder_that_holds_something_else(fake, tables, text, said):
-    file = fake.out / 'resnet20/baseline/seed-402/config.json'
-    file.parent.mkdir(parents=True)
-    file.write_text(text)
-    result = tables(*TWO, '--out', fake.out)
-    assert result.status == 2 and said in result.err[0] and fake.calls() == []
-
-
-def test_an_out_that_cannot_be_made(fake, tables, tmp_path):
-    (tmp_path / 'file').write_text('')
-    result = tables(*TWO, '--out', tmp_path / 'file')
-    assert result.status == 2 and '--out' in result.err[0] and fake.calls() == []
 
 
 def test_a_run_that_another_process_trains_is_left_alone(fake, tables):

@@ -75,7 +75,8 @@ def test_objects_are_not_written(tmp_path):
 
 WRONG = [{'fit': 'keep'}, {'fit': ['x']}, {'classes': [1, 2, 3]}, {'resize': [0, 0]}, {'image_size': [32]},
          {'resize': [10 ** 9, 32]}, {'resize': '32'}, {'mean': [0, 0]}, {'std': [1, 0, 1]},
-         {'mean': [float('nan')] * 3}, {'std': None}]
+         {'mean': [float('nan')] * 3}, {'std': None}, {'resize': [5000, 5000]}, {'classes': []}, {'arch': 3},
+         {'in_channels': True}, {'dropout': 1}, {'multitask': 1}, {'channel_order': 'RBG'}]
 
 
 @pytest.mark.parametrize('entry', WRONG, ids=str)
@@ -83,6 +84,14 @@ def test_what_cannot_be_said_of_images_and_classes_is_refused(saved, entry):
     rewrite(saved[1], lambda arrays: arrays.update(config=json.dumps({**CONFIG, **entry})))
     with pytest.raises(InputError, match='no complete config'):
         chainer_abn.load(saved[1])
+
+
+def test_a_config_is_not_made_that_would_not_be_believed():
+    options = {**CONFIG, 'dropout': None}
+    assert checkpoint.make_config(**{**options, 'resize': [4096, 4096]})['resize'] == [4096, 4096]
+    for name, flag in ('resize', '--resize'), ('image_size', '--image-size'):
+        with pytest.raises(InputError, match=f'{flag} 4096x4097: more than 16777216 pixels'):
+            checkpoint.make_config(**{**options, name: [4096, 4097]})
 
 
 def rewrite(path, change):
@@ -99,6 +108,8 @@ def rewrite(path, change):
     (lambda a: a.update(config=json.dumps({**CONFIG, 'arch': 'resnet9'})), "unknown architecture 'resnet9'"),
     (lambda a: a.update(config=json.dumps({**CONFIG, 'classes': ['a', 'b']})), 'of another shape'),
     (lambda a: a.pop('perception_branch/fc/W'), "'perception_branch/fc/W' is missing"),
+    (lambda a: a.update({'perception_branch/fc/W': numpy.zeros((3, 64), int)}), 'another shape or type'),
+    (lambda a: a.update(config=json.dumps({**CONFIG, 'arch': 'resnet2006'})), 'no depth or width is more'),
 ])
 def test_wrong_content_is_named(saved, change, message):
     rewrite(saved[1], change)

@@ -19,7 +19,8 @@ from chainer_abn.explain.inputs import to_batch
 from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import overlay
 from chainer_abn.explain.sheet import Sheet
-from chainer_abn.training.extensions import Snapshot, TimedUpdater
+from chainer_abn.training.extensions import TimedUpdater
+from chainer_abn.training.snapshot import Snapshot
 from chainer_abn.training.tensorboard import TensorBoard, spread
 
 TINY = ('--dataset', 'shapes', '--n-images', 24, '-a', 'resnet8', '-k', 2, '-e', 3, '-b', 4, '--threads', 1)
