@@ -11,8 +11,10 @@ import chainer.functions as F
 import chainer.links as L
 
 # using_config('fresh_weights', False): what is built inside gets its weights from elsewhere, so none
-# are drawn; a VGG takes seconds to draw, and the random state stays as it was
+# are drawn; a VGG takes seconds to draw, and the random state stays as it was. They are `empty_weights`
+# then, a number or an initializer
 chainer.global_config.fresh_weights = True
+chainer.global_config.empty_weights = 0
 
 
 def conv(in_channels, out_channels, ksize, stride=1, groups=1, bias=False):
@@ -28,7 +30,7 @@ def linear(in_size, out_size, initial_weights=None):
 
 
 def fresh(initializer):
-    return initializer if chainer.config.fresh_weights else 0
+    return initializer if chainer.config.fresh_weights else chainer.config.empty_weights
 
 
 def batch_norm(channels):

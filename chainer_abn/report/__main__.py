@@ -3,6 +3,7 @@
     python -m chainer_abn.report result/RUN
 """
 from chainer_abn.datasets import open_dataset
+from chainer_abn.datasets.images import add_limit, set_limit
 from chainer_abn.errors import ArgumentParser, InputError, one_line, run_program
 from chainer_abn.report import write_report
 from chainer_abn.report.found import open_run
@@ -13,7 +14,10 @@ PROGRAM = 'chainer_abn.report'
 def main():
     parser = ArgumentParser(prog=PROGRAM, description='Write the report of a run, report.html, anew.')
     parser.add_argument('run', help='folder of the run, whether or not it is finished')
-    run, config = open_run(parser.parse_args().run)
+    add_limit(parser)
+    options = parser.parse_args()
+    set_limit(options.max_pixels)
+    run, config = open_run(options.run)
     dataset, without = None, None
     try:
         dataset = open_again(config['arguments'])

@@ -4,6 +4,7 @@ import math
 import re
 
 from chainer_abn.datasets import NAMES, TASKS
+from chainer_abn.datasets.images import add_limit
 from chainer_abn.datasets.transforms import CROPS
 from chainer_abn.errors import ArgumentParser
 from chainer_abn.links import ATTENTIONS, VARIANTS
@@ -29,8 +30,7 @@ def make_parser(program):
     data.add_argument('--n-images', type=int, help='take (shapes: generate) so many images')
     data.add_argument('--skip-bad', action='store_true', default=None,
                       help='leave out images that cannot be read')
-    data.add_argument('--max-pixels', type=int, metavar='N',
-                      help='refuse larger images (default 89478485)')
+    add_limit(data)
     data.add_argument('--image-size', type=size, metavar='S|HxW', help='of the network\'s input, px')
     data.add_argument('--resize', type=size, metavar='S|HxW',
                       help='size that images are made to cover before they are cropped')

@@ -14,7 +14,7 @@ from chainer_abn.files import only_writer, replacing
 from chainer_abn.training.arguments import wrong_arguments
 from chainer_abn.training.checkpoint import check_config
 
-LARGEST = 64 << 20              # bytes of a JSON file of a run
+LARGEST = 16 << 20              # bytes of a JSON file of a run
 
 
 class RunFolder:
@@ -221,7 +221,7 @@ def read_json(path, missing):
         with open(path, 'rb') as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise ValueError('larger than 64 MB')
+            raise ValueError('larger than 16 MB')
         return json.loads(content)
     except FileNotFoundError:
         raise InputError(f'{missing} ({path} is missing)') from None
