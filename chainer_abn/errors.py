@@ -1,6 +1,7 @@
 """What ends a program, and how it says so: one line, and a status that tells the kind."""
 import argparse
 import errno
+import math
 import os
 import sys
 
@@ -21,25 +22,50 @@ class Diverged(ArithmeticError):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose complaints are one line on stderr (exit status 2); flags are written out."""
+    """An argparse parser whose complaints are one line on stderr (exit status 2); flags are written out.
+
+    What no flag can mean is refused for all: empty texts, numbers that are not finite or beyond 32 bits.
+    """
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args=None, namespace=None):
+        options, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(options, action.dest, None)
+            for one in value if isinstance(value, list) else [value]:
+                if action.option_strings and (wrong := what_is_wrong(one)):
+                    self.error(f'--{action.dest.replace("_", "-")} {wrong}')
+        return options, rest
 
     def error(self, message):
         raise InputError(f'{message} (see {self.prog} --help)')
 
 
+def what_is_wrong(value):
+    """With the value of a flag, in words; None where it could mean something."""
+    if value == '':
+        return "'': empty"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'{value}: not a finite number'
+    if isinstance(value, int) and abs(value) > 1 << 32:
+        return f'{str(value)[:20]}...: beyond 32 bits'
+    return None
+
+
 def one_line(message):
     """A message without line breaks and what else a terminal would obey, not longer than can be read."""
     line = ' '.join(str(message).split())
-    return ''.join(c if c.isprintable() else '?' for c in line[:2000])
+    if len(line) > 2000:
+        line = f'{line[:1000]} ... {line[-1000:]}'
+    return ''.join(c if c.isprintable() else '?' for c in line)
 
 
 def run_program(main, name):
     """Run ``main()`` as a command-line program and exit with its status.
 
-    An :class:`InputError` and a disk that is full or broken end in one line on stderr and status 2,
+    An :class:`InputError`, full memory and a full or broken disk end in one line on stderr and status 2,
     :class:`Diverged` in status 3, Ctrl-C and SIGTERM in 130 and 143; where nobody reads its output on
     (``| head``) it ends in 141, without a word. Anything else is a bug and keeps its traceback.
     """
@@ -57,6 +83,8 @@ def run_program(main, name):
         if error.errno not in DISK:
             raise
         status, message = InputError.status, disk_failure(error)
+    except MemoryError as error:
+        status, message = InputError.status, f'not enough memory: {error or "nothing is left"}'
     except KeyboardInterrupt as stop:
         status, message = 130, f'interrupted{stop}'
     except interrupt.Terminated as stop:

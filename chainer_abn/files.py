@@ -1,7 +1,9 @@
 """Files that are written whole or not at all, and folders that one process writes to."""
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from chainer_abn.errors import InputError
@@ -35,6 +37,19 @@ def replacing(path, sync=True):
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def open_file(path):
+    """A file to read bytes from. What is none, such as a pipe, could be waited for, or read, without end.
+
+    Raises:
+        OSError
+    """
+    file = open(path, 'rb', opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, 'is no file', str(path))
+    return file
 
 
 def sync_folder(folder):

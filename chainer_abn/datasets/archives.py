@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import open_file
 from chainer_abn.progress import Progress
 
 # Images hardly compress, and lists of text by less than 10. A member counts as one block more than its
@@ -97,7 +98,7 @@ def _unpack(archive, folder, files):
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f'{folder}: is there already; remove it, or unpack {archive} elsewhere')
-        with open(archive, 'rb') as file:
+        with open_file(archive) as file:
             for _ in _watched(f'checking {archive.name}', file, files):
                 pass
             new.mkdir()

@@ -7,6 +7,7 @@ from xml.parsers import expat
 import numpy
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import open_file
 
 LARGEST = 1 << 20               # bytes of a file; those of VOC have thousands
 SIDES = 'xmin', 'ymin', 'xmax', 'ymax'
@@ -93,7 +94,7 @@ def read_boxes(path):
 def _parse(path):
     """The root element of an XML file without a document type."""
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from None

@@ -98,8 +98,10 @@ def stratified_subset(labels, classes, n, seed):
     n_class = len(numpy.unique(labels))
     if n < n_class:
         raise InputError(f'--n-images {n}: fewer than the {n_class} classes')
-    if n > len(labels) - n_class:
+    if n >= len(labels):
         return numpy.arange(len(labels))
+    if n > len(labels) - n_class:           # too few are left out for a share of each class
+        return numpy.sort(drawn(labels, n, 1, numpy.random.default_rng(seed)))
     counts = numpy.bincount(labels, minlength=len(classes))
     if 1 in counts:
         name = classes[int((counts == 1).argmax())]

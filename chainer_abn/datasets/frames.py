@@ -8,6 +8,7 @@ from PIL import Image
 
 from chainer_abn.datasets.images import check_pixels, open_image, opening, to_rgb, too_many
 from chainer_abn.errors import InputError
+from chainer_abn.files import open_file
 
 VIDEO_SUFFIXES = frozenset('.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ogv'.split())
 # A file with one of these is opened to see whether it moves; any other is not, as most images are JPEG files.
@@ -97,7 +98,7 @@ def _reason(error):
 def _of_picture(path):
     with contextlib.ExitStack() as stack:
         with opening(path):
-            file = stack.enter_context(open(path, 'rb'))
+            file = stack.enter_context(open_file(path))
             image = stack.enter_context(open_image(file))
         shape = None
         for n in itertools.count(_first(image)):
@@ -133,7 +134,7 @@ def _open_video(path):
         raise InputError(f'{path}: a video needs PyAV: pip install av') from None
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, 'rb'))
+            file = stack.enter_context(open_file(path))
             # not its `options`: PyAV 15 crashes on those with MPEG files
             container = stack.enter_context(av.open(file, container_options=ONE_FILE))
         except FileNotFoundError:

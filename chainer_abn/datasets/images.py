@@ -3,6 +3,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import stat
 import warnings
 
 import numpy
@@ -91,6 +92,8 @@ def open_image(file, formats=FORMATS):
         PIL.Image.DecompressionBombError: it claims more pixels than allowed.
         Exception: what Pillow raises.
     """
+    if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError('is no file')     # opening a pipe could wait without end
     image = Image.open(file, formats=formats)
     try:
         check_pixels(*image.size)

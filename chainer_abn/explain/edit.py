@@ -49,7 +49,9 @@ def read_edit(text):
         match = re.fullmatch(r'box:(-?\d{1,6}),(-?\d{1,6}),(-?\d{1,6}),(-?\d{1,6})', text)
         if not match:
             raise InputError(f'--edit {text}: not box:x0,y0,x1,y1 in whole pixels')
-        corners = [int(number) for number in match.groups()]
+        corners = x0, y0, x1, y1 = [int(number) for number in match.groups()]
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            raise InputError(f'--edit {text}: empty, or not inside any image')
         return lambda size, map_size: box(corners, size, map_size)
     picture = Image.fromarray(read_image(text)).convert('L')
     return lambda size, map_size: numpy.asarray(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import only_writer
+from chainer_abn.files import only_writer, open_file
 from chainer_abn.training.run_folder import read_json
 
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}       # a file's name can be any bytes
@@ -114,7 +114,7 @@ class Record:
 def _length_of_whole_lines(path):
     """Bytes up to the end of the last whole line."""
     size = os.path.getsize(path)
-    with open(path, 'rb') as file:
+    with open_file(path) as file:
         while size:
             start = max(0, size - 4096)
             file.seek(start)

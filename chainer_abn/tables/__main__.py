@@ -48,8 +48,6 @@ def folder_of(out, table):
     """
     if out is None:
         return Path('result/tables', table.name)
-    if not out:
-        raise InputError('--out: names no folder')
     try:
         with contextlib.suppress(FileNotFoundError):
             os.lstat(out)

@@ -13,7 +13,7 @@ import numpy
 
 from chainer_abn.datasets.archives import open_zip
 from chainer_abn.errors import InputError
-from chainer_abn.files import replacing
+from chainer_abn.files import open_file, replacing
 
 LARGEST_DIRECTORY = 1 << 24     # bytes of the zip archive's list of members: a hundred thousand arrays
 LARGEST_HEADER = 1 << 14        # bytes of an array's; NumPy believes none over 10 000
@@ -75,7 +75,7 @@ class Npz:
     def __init__(self, path, expanded=0):
         self.path, self.headers = path, {}
         with contextlib.ExitStack() as stack, self._told():
-            file = stack.enter_context(open(path, 'rb'))
+            file = stack.enter_context(open_file(path))
             if not zipfile.is_zipfile(file):
                 raise InputError(f'{path}: not an .npz file, or cut short')
             self._archive = stack.enter_context(open_zip(file, LARGEST_DIRECTORY))

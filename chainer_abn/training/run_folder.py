@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import only_writer, replacing
+from chainer_abn.files import only_writer, open_file, replacing
 from chainer_abn.training.arguments import wrong_arguments
 from chainer_abn.training.checkpoint import check_config
 
@@ -63,7 +63,7 @@ class RunFolder:
         try:
             arguments = config['arguments']
             kfold = arguments['kfold']
-            if kfold is None:
+            if None in (kfold, arguments.get('seed', 0), arguments.get('dataset', '')):
                 raise TypeError
         except (KeyError, TypeError):
             raise InputError(f'{path}: not a run of this program') from None
@@ -176,13 +176,18 @@ class RunFolder:
 
 def is_row(row):
     """Whether it is what ``summary.json`` tells of a fold."""
-    return (isinstance(row, dict) and isinstance(row.get('fold'), int) and row['fold'] > 0
+    if not isinstance(row, dict):
+        return False
+    others = {name: value for name, value in row.items() if name != 'attribute_accuracy'}
+    return (isinstance(row.get('fold'), int) and row['fold'] > 0
             and is_number(row.get('best_accuracy')) and math.isfinite(row['best_accuracy'])
-            and all(value is None or is_number(value) or isinstance(value, dict) for value in row.values()))
+            and all(is_number(row.get(name, 0)) for name in ('best_epoch', 'last_accuracy'))
+            and isinstance(row.get('attribute_accuracy', {}), dict)
+            and all(value is None or is_number(value) for value in others.values()))
 
 
 def is_number(value):
-    return isinstance(value, (int, float))
+    return isinstance(value, float) or isinstance(value, int) and abs(value) < 1 << 63
 
 
 def wrong_entries(config):
@@ -218,7 +223,7 @@ def read_json(path, missing):
         InputError: it is not there, is no JSON or larger than any of ours.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ValueError('larger than 16 MB')

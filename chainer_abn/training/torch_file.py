@@ -19,7 +19,7 @@ import numpy
 
 from chainer_abn.datasets.archives import open_zip
 from chainer_abn.errors import InputError
-from chainer_abn.files import replacing
+from chainer_abn.files import open_file, replacing
 
 DTYPES = {
     'FloatStorage': '<f4', 'DoubleStorage': '<f8', 'HalfStorage': '<f2', 'LongStorage': '<i8',
@@ -66,7 +66,7 @@ class TorchFile:
     def __init__(self, path):
         self.path = path
         try:
-            self.file = open(path, 'rb')
+            self.file = open_file(path)
         except OSError as error:
             raise InputError(f'{path}: {error.strerror}') from None
         try:

@@ -5,6 +5,7 @@ import numpy
 
 from chainer_abn.datasets.archives import open_zip
 from chainer_abn.errors import InputError
+from chainer_abn.files import open_file
 from chainer_abn.links import build
 from chainer_abn.links.build import architecture
 from chainer_abn.links.official import HEAD, official_arrays, official_layers, unused_arrays
@@ -60,7 +61,7 @@ def read_network(path, arch=None, **options):
 def _names_in_zip(path):
     """The names in a zip archive; none where the file is something else."""
     try:
-        with open(path, 'rb') as file, open_zip(file, LARGEST_DIRECTORY) as archive:
+        with open_file(path) as file, open_zip(file, LARGEST_DIRECTORY) as archive:
             return archive.namelist()
     except OSError as error:
         raise InputError(f'{path}: {error.strerror or error}') from None

@@ -70,17 +70,20 @@ def kill_all(command, options, root):
 def trial(command, settings, out, moment, whole, seconds):
     """Kill a run, go on with it, compare -> what it had done when it was killed, and what differs."""
     arguments = [*command, *settings, '--out', out]
-    process = start(arguments)
-    try:
-        process.wait(moment * seconds)
-        told = 'ended before it was killed'
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        told = f'killed after {moment * seconds:5.2f} s with {len(list(out.glob("model/*")))} folds and ' \
-               f'{len(list(out.glob("snap/*_trainer-*.npz")))} snapshots'
-        # killed before it had begun, there is nothing to go on with
-        train(['--resume', out] if (out / 'config.json').exists() else arguments)
+    while True:
+        process = start(arguments)
+        try:
+            process.wait(moment * seconds)
+        except subprocess.TimeoutExpired:
+            break
+        shutil.rmtree(out)              # quicker than the one that nobody killed
+        moment *= 0.9
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    told = f'killed after {moment * seconds:5.2f} s with {len(list(out.glob("model/*")))} folds and ' \
+           f'{len(list(out.glob("snap/*_trainer-*.npz")))} snapshots'
+    # killed before it had begun, there is nothing to go on with
+    train(['--resume', out] if (out / 'config.json').exists() else arguments)
     differ = differences(whole, out)
     if not differ:
         shutil.rmtree(out)

@@ -135,13 +135,20 @@ def make_runs():
             'size': {**config, 'image_size': 'large'}, 'versions': {**config, 'versions': 5}}.items():
         make_run(f'config-{name}', wrong, summary)
     for name, wrong in {'kfold': 'two', 'folds': 5, 'epoch': [], 'seed': 1.5, 'dataset': 5, 'arch': 3,
-                        'lr': 'fast', 'batchsize': {}}.items():
+                        'lr': 'fast', 'batchsize': {}, 'pad': 10 ** 400}.items():
         make_run(f'argument-{name}', {**config, 'arguments': {**config['arguments'], name: wrong}}, summary)
     for name, wrong in {
             'cut': '{', 'list': [], 'empty': '', 'deep': 100_000 * '[',
             'no-accuracy': {'folds': [{'fold': 1}]}, 'text': {'folds': [{**row, 'loss': 'low'}]},
-            'beyond': {'folds': [{**row, 'fold': 7}]}}.items():
+            'beyond': {'folds': [{**row, 'fold': 7}]}, 'loss': {'folds': [{**row, 'loss': {}}]},
+            'huge': {'folds': [{**row, 'best_accuracy': 10 ** 400}]},
+            'epoch': {'folds': [{**row, 'best_epoch': None}]}}.items():
         make_run(f'summary-{name}', config, wrong)
+    for name, wrong in {'no-seed': None, 'no-dataset': None, 'bad-seed': -3}.items():
+        name_of = name.partition('-')[2]
+        make_run(name, {**config, 'arguments': {**config['arguments'], name_of: wrong}}, summary)
+    os.mkdir('runs/pipe')
+    os.mkfifo('runs/pipe/config.json')
     make_run('unfinished', config, None)
     make_run('photos', {**config, 'arguments': {**config['arguments'], 'dataset': 'images'}}, summary)
     make_run('moved', {**config, 'arguments': {**config['arguments'], 'dataset': 'nowhere'}}, summary)

@@ -13,6 +13,7 @@ TRAIN, LOOK, CONVERT, DEMO, TABLES, SCORES, REPORT = FILES = (
     'chainer_abn/scores/__main__', 'chainer_abn/report/__main__')
 PROGRAMS = dict(zip(FILES, ('n_fold_train.py', 'visualize.py', 'chainer_abn.convert', 'chainer_abn.demo',
                             'chainer_abn.tables', 'chainer_abn.scores', 'chainer_abn.report'), strict=True))
+HUGE = 400 * '9'
 LONG = 300 * 'x'                # no file can have that name
 DIGITS = 5000 * '9'             # Python reads no number of so many
 
@@ -27,7 +28,7 @@ WRONG = {
         '--resume folder': 'folder: no run there',
         '--resume dangling': 'dangling: no run there',
         '--resume loop': 'loop/config.json: unreadable',
-        "--resume ''": 'no run there',
+        "--resume ''": "--resume '': empty",
         '--resume run/config.json': 'config.json/config.json: unreadable',
         '--resume run --out other': '--out: ',
         '--resume run --resume folder': 'folder: no run there',
@@ -41,7 +42,7 @@ WRONG = {
         f'--summary -a resnet{DIGITS}': 'unknown architecture',
         '--summary -a wrn-16-99999': "unknown architecture 'wrn-16-99999'",
         '--summary -a resnet8 --image-size 3': '--image-size [3, 3]: must be at least 16 px',
-        '--summary -a resnet8 --image-size 1000000': 'too large for the memory',
+        '--summary -a resnet8 --image-size 1000000': '--image-size [1000000, 1000000]: more than 16777216',
         '--summary -a resnet8 --dropout 2': 'dropout 2.0: resnet8 has none',
         '--summary --pretrained text': '--pretrained text: --arch is missing',
     },
@@ -81,13 +82,31 @@ WRONG = {
         '--task maker': '--task: is for --dataset compcars',
         '--boxes': '--boxes: is for --dataset compcars',
         '--arch resnet21': ("'resnet21'", 'resnet20'),
-        "--arch ''": "unknown architecture ''",
+        "--arch ''": "--arch '': empty",
         '--variant abm': ('--variant', 'abm'),
         '--attention sum': ('--attention', 'sum'),
         '--variant baseline --attention multiply': '--attention: a baseline network has no map',
         '--variant cam --positive-map': '--positive-map: a cam network has no map',
         '--attention log-sum --positive-map': '--positive-map: a log-sum map is positive by itself',
         '--batchsize 0': '--batchsize 0: must be at least 1',
+        **{f'--{name} {HUGE}': f'--{name} 99999999999999999999...: beyond 32 bits'
+           for name in ('batchsize', 'epoch', 'kfold', 'seed', 'n-images', 'pad', 'image-size', 'resize',
+                        'milestones', 'snapshot-every', 'max-pixels', 'workers')},
+        '--snapshot-every 0': '--snapshot-every 0: must be at least 1',
+        '--max-pixels 0': '--max-pixels 0: must be at least 1',
+        '--max-pixels 100': ('0.png: claims to have ', '--max-pixels'),
+        '--force': '--force: goes with --resume',
+        '--mean nan,0,0': '--mean nan: not a finite number',
+        '--mean 1e400,0,0': '--mean inf: not a finite number',
+        '--std nan,1,1': '--std nan: not a finite number',
+        '--std inf,1,1': '--std inf: not a finite number',
+        '--pretrained pipe': '--pretrained pipe: is no file',
+        '--pretrained /dev/zero': '--pretrained /dev/zero: is no file',
+        "--out ''": "--out '': empty",
+        '--out images': '--out images: lies in --dataset images',
+        '--out images/ant': '--out images/ant: lies in --dataset images',
+        '--workers 4000': '--workers 4000: more than 128',
+        '--resize 30000': '--resize [30000, 30000]: more than 16777216 pixels',
         '--batchsize 7': '--batchsize 7: more than the 6 training images',
         f'--batchsize {DIGITS}': 'argument --batchsize/-b: invalid int value',
         '--epoch 0': '--epoch 0: must be at least 1',
@@ -176,11 +195,13 @@ WRONG = {
         '--model': 'argument --model: expected one argument',
         '--model net.npz --out new': 'INPUT is missing',
         '--model net.npz photos/p0.png': '--out is missing',
-        "--model net.npz photos/p0.png --out ''": '--out is missing',
+        "--model net.npz photos/p0.png --out ''": "--out '': empty",
     },
     (LOOK, '--out new -g -1 photos/p0.png --model'): {
+        'pipe': 'pipe: is no file',
+        '/dev/zero': '/dev/zero: is no file',
         'nowhere': 'nowhere: No such file',
-        "''": ': No such file',
+        "''": "--model '': empty",
         'text': 'text: not an .npz file',
         'empty': 'empty: not an .npz file',
         'noise': 'noise: not an .npz file',
@@ -216,6 +237,11 @@ WRONG = {
         'photos/p0.png clip.mp4': 'clip.mp4: not a video',
     },
     (LOOK, '--model net.npz photos/p0.png --out new -g -1'): {
+        "--method ''": "--method '': empty",
+        "--edit ''": "--edit '': empty",
+        '--edit pipe': 'pipe: unreadable image (is no file)',
+        '--edit box:5,5,5,5': '--edit box:5,5,5,5: empty',
+        '--max-pixels 0': '--max-pixels 0: must be at least 1',
         '--method magic': '--method magic: unknown; use attention',
         '--method cam,magic': '--method magic: unknown',
         '--method ,': '--method : unknown',
@@ -242,7 +268,7 @@ WRONG = {
         '--mode add': '--mode add: is for --edit',
         '--alpha 2': '--alpha 2.0: must be between 0 and 1',
         '--alpha -0.1': '--alpha -0.1: must be between 0 and 1',
-        '--alpha nan': '--alpha nan: must be between 0 and 1',
+        '--alpha nan': '--alpha nan: not a finite number',
         '--colormap jett': '--colormap jett',
         '--interpolation cubic': '--interpolation',
         '--batchsize 0': '--batchsize 0: must be at least 1',
@@ -355,7 +381,7 @@ WRONG = {
         'show demo --out dangling': '--out dangling: ',
         'show demo --out loop': '--out loop: ',
         'show demo --out /proc/new': '--out /proc/new: No such file',
-        "show demo --out ''": '--out: names no folder',
+        "show demo --out ''": "--out '': empty",
         f'show demo --out {LONG}': 'File name too long',
         'run table5': 'table5',
         'run table2 --rows attentionnext': 'the paper only quotes AttentionNeXt; nothing to train',
@@ -401,6 +427,9 @@ WRONG = {
         '--out text --run run': '--out text: text is no folder',
     },
     (SCORES, '--model net.npz --images photos/p0.png --boxes boxes --out new -g -1'): {
+        '--model pipe': 'pipe: is no file',
+        '--model /dev/zero': '/dev/zero: is no file',
+        "--out ''": "--out '': empty",
         '--images nowhere': 'nowhere: no such file or folder',
         '--images text': 'text: not an image',
         '--images folder': 'folder: no image in this folder',
@@ -429,8 +458,8 @@ WRONG = {
         '--seed -1': '--seed -1: must be at least 0',
         '--steps -1': '--steps -1: must be at least 0',
         '--tolerance -1': '--tolerance -1.0: must be at least 0',
-        '--tolerance nan': '--tolerance nan: must be at least 0',
-        '--tolerance 1e400': '--tolerance inf: must be at least 0',
+        '--tolerance nan': '--tolerance nan: not a finite number',
+        '--tolerance 1e400': '--tolerance inf: not a finite number',
         '-b 0': '--batchsize 0: must be at least 1',
         '--gpu 99': '--gpu 99: no such GPU',
         '--threads 0': '--threads 0: must be at least 1',
@@ -461,14 +490,17 @@ DAMAGED = {
     **dict.fromkeys(['list', 'no-arguments', 'arguments-list'], 'not a run of this program'),
     'classes': 'damaged (classes is 5', 'size': "image_size is 'large'", 'versions': 'damaged (versions is 5'}
 ARGUMENTS = {'kfold': "'two'", 'folds': '5', 'epoch': '[]', 'seed': '1.5', 'dataset': '5', 'arch': '3',
-             'lr': "'fast'", 'batchsize': '{}'}
+             'lr': "'fast'", 'batchsize': '{}', 'pad': '1000'}
 SUMMARIES = {**dict.fromkeys(['cut', 'empty', 'deep'], 'unreadable'), 'beyond': 'damaged (fold 7 of 2',
-             **dict.fromkeys(['list', 'no-accuracy', 'text'], 'damaged (not the accuracies of folds)')}
+             **dict.fromkeys(['list', 'no-accuracy', 'text', 'huge', 'loss', 'epoch'],
+                             'damaged (not the accuracies of folds)')}
 for file, flag in OPENS_RUN.items():
     WRONG[file, flag] = {
         **WRONG.get((file, flag), {}),
         **{f'runs/config-{name}': (f'runs/config-{name}/config.json: ', said)
            for name, said in DAMAGED.items()},
+        'runs/pipe': 'config.json: unreadable (', 'runs/bad-seed': 'config.json: damaged (seed is -3)',
+        'runs/no-seed': 'not a run of this program', 'runs/no-dataset': 'not a run of this program',
         **{f'runs/argument-{name}': f'config.json: damaged ({name} is {value}'
            for name, value in ARGUMENTS.items()},
         **{f'runs/summary-{name}': (f'runs/summary-{name}/summary.json: ', said)
