@@ -45,9 +45,8 @@ def make_config(*, arch, variant, attention, dropout, in_channels, classes, imag
     Raises:
         InputError: images larger than :func:`load` would believe.
     """
-    for flag, (height, width) in ('--image-size', image_size), ('--resize', resize):
-        if height * width > LARGEST_IMAGE:
-            raise InputError(f'{flag} {height}x{width}: more than {LARGEST_IMAGE} pixels')
+    check_pixels('--image-size', image_size)
+    check_pixels('--resize', resize)
     return {
         'program': 'chainer_abn', 'version': __version__,
         'arch': arch, 'variant': variant, 'attention': attention, 'dropout': dropout,
@@ -55,6 +54,12 @@ def make_config(*, arch, variant, attention, dropout, in_channels, classes, imag
         'image_size': list(image_size), 'resize': list(resize), 'mean': list(mean), 'std': list(std),
         'channel_order': architecture(arch).channel_order, **more,
     }
+
+
+def check_pixels(flag, size):
+    """Raise InputError if an image of [height, width] is larger than :func:`load` would believe."""
+    if math.prod(size) > LARGEST_IMAGE:
+        raise InputError(f'{flag} {"x".join(map(str, size))}: more than {LARGEST_IMAGE} pixels')
 
 
 def load(path):

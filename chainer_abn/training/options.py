@@ -5,7 +5,7 @@ from chainer_abn.datasets import NAMES, is_multitask
 from chainer_abn.datasets.transforms import MIN_SIDE
 from chainer_abn.errors import InputError
 from chainer_abn.links.build import architecture, dropout_of
-from chainer_abn.training.checkpoint import LARGEST_IMAGE
+from chainer_abn.training.checkpoint import check_pixels
 from chainer_abn.training.finetune import check_parts
 from chainer_abn.training.settings import settings_of
 
@@ -81,8 +81,7 @@ def check_values(options):
             raise InputError(f'--{name.replace("_", "-")} {value}: must be at least {at_least}')
     if options.workers and options.workers > MOST_WORKERS:
         raise InputError(f'--workers {options.workers}: more than {MOST_WORKERS}')
-    if math.prod(options.resize) > LARGEST_IMAGE:
-        raise InputError(f'--resize {options.resize}: more than {LARGEST_IMAGE} pixels')
+    check_pixels('--resize', options.resize)
     if options.kfold == 1:
         raise InputError('--kfold 1: use at least 2, or 0 for the data set\'s own train / test split')
     if options.lr == 0:
@@ -150,5 +149,5 @@ def check_multitask(options):
 def check_image_size(size):
     if size and min(size) < MIN_SIDE:
         raise InputError(f'--image-size {size}: must be at least {MIN_SIDE} px')
-    if size and math.prod(size) > LARGEST_IMAGE:
-        raise InputError(f'--image-size {size}: more than {LARGEST_IMAGE} pixels')
+    if size:
+        check_pixels('--image-size', size)

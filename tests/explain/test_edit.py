@@ -65,11 +65,16 @@ def test_a_box_is_the_share_of_each_cell():
     assert read_edit('box:0,0,16,12')((12, 16), (3, 4)).min() == 1
 
 
-@pytest.mark.parametrize('text', ['box:-1,0,4,4', 'box:0,0,17,4', 'box:4,0,4,4', 'box:0,5,4,2'])
-def test_a_box_outside_the_image_is_refused(text):
-    make = read_edit(text)
-    with pytest.raises(InputError, match=f'--edit {text}: .* 16 x 12 pixels'):
+def test_a_box_outside_the_image_is_refused():
+    make = read_edit('box:0,0,17,4')
+    with pytest.raises(InputError, match='--edit box:0,0,17,4: .* 16 x 12 pixels'):
         make((12, 16), (3, 4))
+
+
+@pytest.mark.parametrize('text', ['box:-1,0,4,4', 'box:4,0,4,4', 'box:0,5,4,2'])
+def test_a_box_that_can_be_in_no_image_is_refused_at_once(text):
+    with pytest.raises(InputError, match=f'--edit {text}: empty, or not inside any image'):
+        read_edit(text)
 
 
 @pytest.mark.parametrize('text', ['box:', 'box:1,2,3', 'box:1,2,3,4,5', 'box:a,0,4,4', 'box:0.5,0,4,4'])

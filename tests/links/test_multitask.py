@@ -176,10 +176,11 @@ def test_onednn_computes_what_chainer_does(options):
             classifier.cleargrads()
             loss = classifier(x, t)
             loss.backward()
-            found.append([*outputs, loss.array, *(p.grad for _, p in sorted(classifier.namedparams()))])
-    # on a ReLU within rounding of 0 hangs half a percent of some gradients
-    for ours, plain in zip(*found, strict=True):
-        assert numpy.linalg.norm(ours - plain) <= 1e-2 * numpy.linalg.norm(plain) + 1e-6
+            found.append(([*outputs, loss.array], [p.grad for _, p in sorted(classifier.namedparams())]))
+    # on a ReLU within rounding of 0, as there may be one here, hangs a percent of some gradients
+    for arrays, tolerance in zip(zip(*found, strict=True), (1e-4, 5e-2), strict=True):
+        for ours, plain in zip(*arrays, strict=True):
+            assert numpy.linalg.norm(ours - plain) <= tolerance * numpy.linalg.norm(plain) + 1e-6
 
 
 @pytest.mark.gpu

@@ -85,7 +85,7 @@ def test_names_of_attributes_stay_in_the_folder(script, tmp_path):
 
 @pytest.mark.parametrize('case, message', [
     ('unknown', '--attributes Smilling: the network has no such attribute; nearest are Smiling'),
-    ('empty', '--attributes : the network has no such attribute'),
+    ('empty', "--attributes '': empty"),
     ('classes', '--attributes Smiling: the network tells classes, it is no multi-task network'),
     ('baseline', 'cam: a multi-task network has a linear layer for each task; use grad-cam')])
 def test_errors_are_one_line_and_write_nothing(model, script, tmp_path, case, message):
