@@ -132,9 +132,8 @@ class RunFolder:
         """
         for path in self.root.rglob('*.part'):
             path.unlink()
-        # where Chainer makes its logs
-        for path in self.root.glob(f'log/{self.kfold}-*_fold_log.json?*/'):
-            shutil.rmtree(path)
+        for path in self.root.glob(f'log/{self.kfold}-*_fold_log.json?*'):
+            shutil.rmtree(path)         # where Chainer makes its logs
         for fold in self.finished_folds():
             self.drop_snapshots(fold)
 
