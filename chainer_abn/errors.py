@@ -3,6 +3,7 @@ import argparse
 import errno
 import math
 import os
+import select
 import sys
 
 from chainer_abn import interrupt
@@ -89,7 +90,8 @@ def run_program(main, name):
         status, message = 130, f'interrupted{stop}'
     except interrupt.Terminated as stop:
         status, message = 143, f'terminated{stop}'
-    stdout_is_read()
+    if stdout_is_read():
+        sys.stdout.flush()
     print(f'{name}: {one_line(message)}', file=sys.stderr)
     sys.exit(status)
 
@@ -100,10 +102,10 @@ def disk_failure(error):
 
 
 def stdout_is_read():
-    """Write out what is left for stdout, and tell whether that went; where not, it is dropped."""
-    try:
-        sys.stdout.flush()
+    """Whether there is still somebody at the other end; where not, what is left to write is dropped."""
+    watch = select.poll()
+    watch.register(1, 0)                # an end that is closed is told whatever is asked for
+    if not watch.poll(0):
         return True
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return False

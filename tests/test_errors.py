@@ -1,4 +1,8 @@
+import subprocess
+import sys
+
 import pytest
+from helpers import ROOT
 
 from chainer_abn.errors import InputError, one_line, run_program
 
@@ -16,3 +20,20 @@ def test_an_input_error_ends_with_status_2(capsys):
         run_program(main, 'program')
     assert stopped.value.code == 2
     assert capsys.readouterr().err == 'program: photo ?[1m.png: gone\n'
+
+
+def test_nobody_reads_the_output_on():
+    program = """
+from chainer_abn.errors import run_program
+def main():
+    for i in range(10 ** 6):
+        print(i, flush=True)
+run_program(main, 'program')
+"""
+    process = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == '0\n'
+    process.stdout.close()
+    assert process.stderr.read() == ''
+    process.stderr.close()
+    assert process.wait() == 141
