@@ -115,7 +115,7 @@ def fuzz(reader, seconds):
     shutil.rmtree(scratch, ignore_errors=True)          # of a process that was ended
     scratch.mkdir()
     resource.setrlimit(resource.RLIMIT_AS, (CLAIMED, CLAIMED))
-    before = saved = state.seconds
+    before, saved = state.seconds - time.process_time(), state.seconds      # without the start
 
     def one(data):
         nonlocal saved
