@@ -196,7 +196,8 @@ def wrong_entries(config):
 
     wrong = []
     for name, kind in (('arch', str), ('variant', str), ('attention', str), ('device', str), ('command', str),
-                       ('folds_digest', str), ('multitask', bool), ('classes', list), ('folds', list)):
+                       ('folds_digest', str), ('multitask', bool), ('classes', list), ('folds', list),
+                       ('forced', list)):
         if not isinstance(config.get(name, kind()), kind):
             wrong.append(f'{name} is {config[name]!r:.60}')
     for name in 'versions', 'data':

@@ -20,10 +20,3 @@ def test_it_tells_why_the_accelerator_is_off(python):
     assert told.stdout.startswith('off: libnothere.so')
     told = python('-m', 'chainer_abn.runtime', CHAINER_USE_IDEEP='never')
     assert 'off: switched off' in told.stdout and told.stderr == ''
-
-
-def test_flags_are_refused_in_one_line(python):
-    told = python('-m', 'chainer_abn.runtime', '--fast')
-    assert told.returncode == 2
-    assert told.stderr.splitlines() == [
-        'chainer_abn.runtime: unrecognized arguments: --fast (see chainer_abn.runtime --help)']
