@@ -1,7 +1,6 @@
 """Losses that are not finite numbers any more."""
 import numpy
 
-from chainer_abn import interrupt
 from chainer_abn.errors import Diverged
 
 import chainer
@@ -27,8 +26,8 @@ class LookForDivergence(extension.Extension):
 
     def __init__(self, run, fold):
         self.run, self.fold = run, fold
-        self.first = None                       # on a GPU: where it happened, 0 as long as it did not
-        self.rates = {}                         # of the iterations since it was last looked
+        self.first = None                       # where it happened, 0 as long as it did not
+        self.rates = {}                         # of the iterations since it was last looked at
 
     def __call__(self, trainer):
         """Raises Diverged."""
@@ -39,12 +38,15 @@ class LookForDivergence(extension.Extension):
             if self.first is None:
                 self.first = chainer.backends.cuda.cupy.zeros((), 'i8')
             _note_divergence()(loss, now, self.first, size=1)
-            if now % self.EVERY and not updater.is_new_epoch and not interrupt.pending():
+            if now % self.EVERY and not updater.is_new_epoch:
                 return
-            at = int(self.first)
         else:
-            at = 0 if numpy.isfinite(loss) else now
-        if at:
+            self.first = 0 if numpy.isfinite(loss) else now
+        self.look(updater)
+
+    def look(self, updater):
+        """Look at what has not been looked at yet, before something is kept of it. Raises Diverged."""
+        if at := int(self.first):
             raise Diverged(self.message(updater, at))
         self.rates.clear()
 

@@ -20,6 +20,7 @@ class Snapshot(extension.Extension):
         fold (int)
         every (int): epochs.
         epochs (int): of the training.
+        divergence (LookForDivergence): asked before anything is saved.
     """
 
     trigger = 1, 'iteration'
@@ -27,13 +28,15 @@ class Snapshot(extension.Extension):
     name = 'Snapshot'
     KEPT = 2
 
-    def __init__(self, run, fold, every, epochs):
+    def __init__(self, run, fold, every, epochs, divergence):
         self.run, self.fold, self.every, self.epochs = run, fold, every, epochs
+        self.divergence = divergence
 
     def __call__(self, trainer):
         updater = trainer.updater
         due = updater.is_new_epoch and (updater.epoch % self.every == 0 or updater.epoch == self.epochs)
         if due or interrupt.pending():
+            self.divergence.look(updater)
             self.save(trainer)
         interrupt.check()
 

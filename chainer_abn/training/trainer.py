@@ -88,6 +88,7 @@ def make_trainer(classifier, iterators, converter, device, options, run, fold, c
             filename=run.curve(name, fold).name), name=f'plot_{name}')
     trainer.extend(KeepBest(validation, run, fold, config, held_out))
     trainer.extend(ProgressLine(f'fold {fold}', options.epoch, len(train.dataset)))
-    trainer.extend(LookForDivergence(run, fold))
-    trainer.extend(Snapshot(run, fold, options.snapshot_every, options.epoch))
+    divergence = LookForDivergence(run, fold)
+    trainer.extend(divergence)
+    trainer.extend(Snapshot(run, fold, options.snapshot_every, options.epoch, divergence))
     return trainer

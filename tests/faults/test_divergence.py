@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
+from chainer_abn import interrupt
 from chainer_abn.errors import Diverged
 from chainer_abn.training.divergence import LookForDivergence
 from chainer_abn.training.run_folder import RunFolder
+from chainer_abn.training.snapshot import Snapshot
 
 import chainer
 
@@ -41,19 +43,40 @@ def test_side_by_side(script, tiny, tmp_path):
     assert sum('failed on cpu: fold' in line and 'at iteration 2' in line for line in result.err) == 2
 
 
+def on_a_gpu(losses, look, lr=lambda iteration: 0.1):
+    """The trainers that an extension sees, iteration after iteration."""
+    optimizer = SimpleNamespace()
+    updater = SimpleNamespace(
+        is_new_epoch=False, epoch=0, get_optimizer=lambda name: optimizer,
+        get_iterator=lambda name: SimpleNamespace(batch_size=10, dataset=range(100)))
+    for updater.iteration, loss in enumerate(losses, 1):
+        optimizer.lr = lr(updater.iteration)
+        trainer = SimpleNamespace(updater=updater, observation={
+            'main/loss': chainer.backends.cuda.cupy.array(loss, 'f')})
+        look(trainer)
+        yield trainer
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_the_iteration_is_told_that_it_happened_in(tmp_path):
     """It is looked at later; nothing waits for the loss."""
-    xp, optimizer = chainer.backends.cuda.cupy, SimpleNamespace(lr=0.0)
-    updater = SimpleNamespace(
-        is_new_epoch=False, get_optimizer=lambda name: optimizer,
-        get_iterator=lambda name: SimpleNamespace(batch_size=10, dataset=range(100)))
-    look = LookForDivergence(RunFolder(tmp_path, 4), 2)
-    losses = numpy.ones(200, 'f')
-    losses[[73, 90]] = numpy.nan, numpy.inf
+    losses = numpy.ones(200)
+    losses[[72, 89]] = numpy.nan, numpy.inf
     done = 0
     with pytest.raises(Diverged, match=r'^fold 2: .* at iteration 73 \(epoch 8\) with learning rate 0.73; '):
-        for done in range(1, 200):
-            updater.iteration, optimizer.lr = done, done / 100
-            look(SimpleNamespace(updater=updater, observation={'main/loss': xp.array(losses[done])}))
-    assert done == 100
+        for trainer in on_a_gpu(losses, LookForDivergence(RunFolder(tmp_path, 4), 2), lambda i: i / 100):
+            done = trainer.updater.iteration
+    assert done == 99
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_signal_does_not_save_what_nobody_looked_at(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path, 4)
+    look = LookForDivergence(run, 2)
+    snapshot = Snapshot(run, 2, every=1, epochs=5, divergence=look)
+    with pytest.raises(Diverged, match=r'at iteration 2 \(epoch 1\) .*; there is no good snapshot yet'):
+        for trainer in on_a_gpu([1, numpy.nan, 1], look):
+            if trainer.updater.iteration == 3:
+                # it comes after the extension had its turn
+                monkeypatch.setattr(interrupt, 'pending', lambda: True)
+            snapshot(trainer)
