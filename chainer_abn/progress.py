@@ -69,13 +69,12 @@ class Line:
         self.interval = interval(stream)
 
     def draw(self, text):
-        self.stream.write(f'\r\033[K{text}' if self.live else f'{text}\n')
+        # a line that the terminal breaks would stay there
+        self.stream.write(f'\r\033[K{text[:columns(self.stream) - 1]}' if self.live else f'{text}\n')
         self.stream.flush()
 
     def clear(self):
-        if self.live:
-            self.stream.write('\r\033[K')
-            self.stream.flush()
+        clear(self.stream)
 
 
 class Rows:
@@ -134,6 +133,13 @@ class Rows:
         self.stream.write(f'\r{up}{lines}\033[J')
         self.stream.flush()
         self.drawn = len(self.rows)
+
+
+def clear(stream):
+    """Take a line off a terminal, so that something else can be printed there."""
+    if stream.isatty():
+        stream.write('\r\033[K')
+        stream.flush()
 
 
 def interval(stream):

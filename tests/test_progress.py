@@ -91,10 +91,22 @@ def test_rows_stay_below_what_is_printed():
     assert stream.screen() == ['epoch 1', 'epoch 2', 'fold 1', 'fold 3', 'stopped', '']
 
 
-def test_a_row_is_cut_where_the_terminal_would_break_it():
+def test_what_the_terminal_would_break_is_cut():
     stream = Terminal()                                     # no file: 80 columns
     progress.Rows(stream).draw('a', 'x' * 100)
     assert stream.screen() == ['x' * 79]
+    stream = Terminal()
+    progress.Line(stream).draw('x' * 100)
+    assert stream.screen() == ['x' * 79]
+
+
+def test_something_else_can_be_printed_in_a_line_s_place():
+    stream, elsewhere = Terminal(), io.StringIO()
+    progress.Line(stream).draw('fold 1 at 50 %')
+    for out in stream, elsewhere:
+        progress.clear(out)
+        print('warning', file=out)
+    assert stream.screen() == ['warning', ''] and elsewhere.getvalue() == 'warning\n'
 
 
 def test_rows_are_lines_where_there_is_no_terminal():

@@ -25,6 +25,7 @@ import numpy
 
 from chainer_abn import interrupt
 from chainer_abn.errors import InputError
+from chainer_abn.progress import clear
 
 import chainer
 from chainer.iterators import SerialIterator, _statemachine
@@ -212,6 +213,7 @@ class Readers:
                 raise InputError(f'{line}; are the disk and the network in order?')
             if worker.seconds >= worker.warning:
                 worker.warning *= 2
+                clear(sys.stderr)
                 print(line, file=sys.stderr, flush=True)
 
     def _lost(self, worker):
