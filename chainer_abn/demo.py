@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy
 
 from chainer_abn.datasets import GENERATED
-from chainer_abn.errors import ArgumentParser, InputError, run_program
+from chainer_abn.errors import ArgumentParser, InputError, disk_failure, run_program
 from chainer_abn.explain import METHODS
 from chainer_abn.explain.answers import Attributes
 from chainer_abn.explain.inputs import network_input, to_batch
@@ -18,6 +18,7 @@ from chainer_abn.explain.look import look
 from chainer_abn.explain.overlay import overlay
 from chainer_abn.explain.scores import centre_map, pointing_hit
 from chainer_abn.explain.sheet import Sheet
+from chainer_abn.files import replacing
 from chainer_abn.training.checkpoint import load
 from chainer_abn.training.held_out import held_out
 from chainer_abn.training.run_folder import RunFolder
@@ -76,7 +77,11 @@ def main():
               f'{numpy.mean(near[t]):.1%}); the middle of the image: {numpy.mean(centre[t]):.1%}; a place by '
               f'chance: {numpy.mean(area[t]):.1%}')
     picture = Path(run.root, 'attention.png')
-    sheet.draw().save(picture)
+    try:
+        with replacing(picture) as file:
+            sheet.draw().save(file, 'PNG')
+    except OSError as error:
+        raise InputError(disk_failure(error)) from None
     print(f'held-out images with their attention maps: {picture}\n'
           f'the rest: {run.root} (summary.json, snap/ networks, matrix/, loss and accuracy curves)')
 

@@ -16,6 +16,7 @@ from chainer_abn.progress import Progress
 import chainer
 
 MEMORY = 2 << 30
+BAND = 1 << 18              # pixels that are counted at a time
 
 
 class Store:
@@ -71,12 +72,19 @@ class Store:
                 elif self.in_memory:
                     self._kept.append(image)
         if self.bad:
+            if not good:
+                raise InputError(f'none of the {len(dataset)} images can be read, such as {self.bad[0]}')
             self.dataset = Subset(dataset, good)
             self._moments, self._pixels = self._moments[good], self._pixels[good]
 
     def _measure(self, i, image):
-        pixels = image.reshape(-1, 3).astype('i8')
-        self._moments[i] = pixels.sum(0) / 255, (pixels ** 2).sum(0) / 255 ** 2
+        pixels, counts = image.reshape(-1, 3), numpy.zeros((3, 256), 'i8')
+        # in bands: they are counted as 64-bit integers
+        for start in range(0, len(pixels), BAND):
+            for channel, values in zip(counts, pixels[start:start + BAND].T, strict=True):
+                channel += numpy.bincount(values, minlength=256)
+        values = numpy.arange(256)
+        self._moments[i] = counts @ values / 255, counts @ values ** 2 / 255 ** 2
         self._pixels[i] = len(pixels)
 
     @property

@@ -33,6 +33,9 @@ class Folder:
     def __init__(self, root):
         root = Path(root)
         self.classes = class_names(root)
+        if 'train' in self.classes and {*self.classes} <= {*TRAIN, *TEST}:
+            raise InputError(f'{root}: {", ".join(self.classes)} are parts, not classes: --kfold 0 takes '
+                             f'them as they are, --dataset {root / "train"} makes folds of one')
         self.paths, self.ignored, labels = [], [], []
         for label, name in enumerate(self.classes):
             images, others = find_images(root / name)
@@ -76,7 +79,9 @@ class Folder:
 def class_names(root):
     """The sorted names of the folders in ``root`` that are not hidden."""
     try:
-        names = sorted(e.name for e in os.scandir(root) if e.is_dir() and e.name[0] != '.')
+        # a link whose folder is gone is a class too; reading it will tell
+        names = sorted(e.name for e in os.scandir(root)
+                       if e.name[0] != '.' and (e.is_dir() or not os.path.exists(e.path)))
     except OSError as error:
         raise InputError(f'{root}: {error.strerror}') from None
     if len(names) < 2:

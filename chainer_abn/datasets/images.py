@@ -154,7 +154,10 @@ def to_rgb(image):
     """
     image.load()
     width, height = image.size
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:           # damaged, while the pixels are whole
+        orientation = 1
     upright = numpy.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), 'u1')
     pixels = LYING[orientation](upright) if orientation in LYING else upright
     # in bands, since each conversion takes a copy
@@ -169,7 +172,7 @@ def _top(image):
     """The value that becomes 255, of an image of 16 or 32 bits in one channel."""
     if image.mode.startswith('F'):
         return max(image.getextrema()[1], 1e-9)
-    return 65535
+    return max(image.getextrema()[1], 65535) if image.mode == 'I' else 65535
 
 
 def _opaque(image, top):

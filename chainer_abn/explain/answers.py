@@ -6,9 +6,9 @@ import re
 import numpy
 
 from chainer_abn.errors import InputError
-from chainer_abn.explain.inputs import softmax
+from chainer_abn.explain.inputs import beginning, softmax
 
-LONGEST = 80                    # characters of an attribute in the name of a file
+LONGEST = 80                    # bytes of an attribute in the name of a file
 
 
 class Classes:
@@ -150,7 +150,7 @@ def safe_names(names):
     """Names that can be part of a file's name, whatever is in them, and differ in more than case."""
     found = []
     for name in names:
-        base = re.sub(r'[^\w.+-]', '_', name)[:LONGEST]
+        base = beginning(re.sub(r'[^\w.+-]', '_', name), LONGEST)
         numbered = (f'{base}-{i}' for i in itertools.count(2))
         taken = {other.lower() for other in found}
         found.append(next(n for n in itertools.chain([base], numbered) if n.lower() not in taken))

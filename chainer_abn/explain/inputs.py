@@ -10,6 +10,8 @@ from chainer_abn.datasets.images import open_image, opening
 from chainer_abn.datasets.transforms import FITS, normalize_of
 from chainer_abn.errors import InputError
 
+LONGEST = 120                   # bytes of a stem: with all that comes behind it it is the name of a file
+
 
 class Inputs:
     """The files named, and the images in the folders named: gone over again each time, never all in memory.
@@ -49,7 +51,7 @@ class Inputs:
         """Yields (path, stem of its output files); stems are unique."""
         taken, last = set(), {}
         for path in self._paths():
-            stem = unique = os.path.splitext(os.path.basename(path))[0]
+            stem = unique = beginning(os.path.splitext(os.path.basename(path))[0], LONGEST)
             while unique in taken:
                 last[stem] = last.get(stem, 1) + 1
                 unique = f'{stem}-{last[stem]}'
@@ -72,6 +74,13 @@ class Inputs:
             if empty:
                 raise InputError(f'{name}: no image in this folder')
         self.ignored = [example] if n_ignored else [], n_ignored
+
+
+def beginning(name, length):
+    """As much of a file's name as takes up to ``length`` bytes on the disk."""
+    while len(os.fsencode(name)) > length:
+        name = name[:-1]
+    return name
 
 
 def check_header(path):

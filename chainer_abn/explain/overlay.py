@@ -73,7 +73,10 @@ def overlay(image, values, alpha=0.5, colormap='jet', interpolation='bilinear'):
     low, high = values.min(), values.max()              # bicubic overshoots, shrinking loses peaks
     n = matplotlib.colormaps[colormap].N
     index = ((values - low) * (n / max(high - low, 1e-6))).astype('i').clip(0, n - 1)
-    return (alpha * colours_of(colormap)[index] + (1 - alpha) * image).round().astype('u1')
+    laid = numpy.empty_like(image)
+    for channel, colours in enumerate(alpha * colours_of(colormap).T):      # one by one: a photo is large
+        laid[..., channel] = (colours[index] + (1 - alpha) * image[..., channel]).round()
+    return laid
 
 
 @functools.cache

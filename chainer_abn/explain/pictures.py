@@ -63,18 +63,18 @@ class Painter:
             inputs: their :func:`~chainer_abn.explain.inputs.network_input`, all of one size.
 
         Returns:
-            list of Result
+            iterator of Result; it draws each when that is asked for: the pictures are as large as the images
         """
         x = self.device.send(to_batch(inputs, self.config))
         seen = look(self.net, x, self.methods, self.layer, self.answers.target)
         if self.edit is None:
-            return [self._result(image, i, seen) for i, image in enumerate(images)]
+            return (self._result(image, i, seen) for i, image in enumerate(images))
 
         def given(size):
             return numpy.stack([self.edit(image.shape[:2], size) for image in images])
 
         logits, maps = edited(self.net, x, given, self.mode)
-        return [self._edited_result(image, i, seen, logits, maps) for i, image in enumerate(images)]
+        return (self._edited_result(image, i, seen, logits, maps) for i, image in enumerate(images))
 
     def check_edit(self, path, size):
         """Raises InputError if the edit does not fit the image, of ``size`` (H, W), in the file ``path``."""
@@ -108,6 +108,11 @@ class Painter:
         row = self.answers.row(path, stem, result.logits)
         return row if self.edit is None else row + self.answers.edited_row(result.logits, result.edited)
 
+    def _frames(self, path):
+        for image, milliseconds in frames(path):
+            self.check_edit(path, image.shape[:2])
+            yield image, milliseconds, network_input(image, self.config)
+
     def animate(self, path, out, batchsize, npy=False, progress=None):
         """Draw an animation or a video: ``<stem>_<name>.gif``, and ``<stem>_frames.csv``, a line per frame.
 
@@ -132,14 +137,11 @@ class Painter:
             table = csv.writer(text)
             table.writerow(['frame', 'milliseconds', *self.answers.columns[1:]])
             writers = {}
-            prepared = ((image, milliseconds, network_input(image, self.config))
-                        for image, milliseconds in frames(path))
-            for batch in batches(prepared, lambda item: item[-1].shape, batchsize):
+            for batch in batches(self._frames(path), lambda item: item[-1].shape, batchsize):
                 images, times, inputs = zip(*batch, strict=True)
                 for result, milliseconds in zip(self.paint(images, inputs), times, strict=True):
                     n += 1
                     if first is None:
-                        self.check_edit(path, images[0].shape[:2])
                         first_image, first = images[0], result
                         writers = {
                             name: stack.enter_context(GifWriter(f'{out}_{name}.gif', picture.shape[:2]))

@@ -1,6 +1,9 @@
 """Many pictures on one sheet."""
+import functools
 import math
+from pathlib import Path
 
+import matplotlib
 import numpy
 from PIL import Image, ImageDraw, ImageFont
 
@@ -43,7 +46,7 @@ class Sheet:
         columns = min(max(round(math.sqrt(n * height / width)), 1), n)
         sheet = Image.new('RGB', (columns * width, LINE + GAP + math.ceil(n / columns) * height),
                           'white')
-        pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+        pen, font = ImageDraw.Draw(sheet), caption_font()
         for column in range(columns):
             for i, title in enumerate(self.titles):
                 pen.text((column * width + GAP + i * (CELL + GAP), 3), title, 'dimgray', font)
@@ -64,6 +67,13 @@ def _fit(picture):
     if scale >= 2:
         return image.resize([side * int(scale) for side in image.size], Image.Resampling.NEAREST)
     return image.resize([max(round(side * scale), 1) for side in image.size])
+
+
+@functools.cache
+def caption_font():
+    """Matplotlib's own: Pillow's has no letters beyond ASCII."""
+    path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
+    return ImageFont.truetype(path, 11, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _shorten(text, pen, font, width):
@@ -90,7 +100,7 @@ def pair(pictures, captions):
     width, height = pictures[0].size
     cell = max(width, PAIR)
     both = Image.new('RGB', (2 * cell + GAP, height + LINE + GAP), 'white')
-    pen, font = ImageDraw.Draw(both), ImageFont.load_default(12)
+    pen, font = ImageDraw.Draw(both), caption_font()
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         left = i * (cell + GAP)
         both.paste(picture, (left, 0))

@@ -130,5 +130,5 @@ def picture_of(path):
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
             return Picture(data, 'image/png', *opened.size)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -73,9 +73,9 @@ def draw_curves(curves):
         axes.set_title(TITLES[score], fontsize=9)
         axes.set_xlabel(f'share of the pixels that are {text}', fontsize=8)
         axes.set_xlim(0, 1)
-        axes.set_ylim(0)
         axes.grid(alpha=0.4)
         axes.tick_params(labelsize=8)
+    axes.set_ylim(0)                        # of both, when all is drawn
     figure.axes[0].set_ylabel('probability of the predicted class', fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc='outside right upper', fontsize=8)
     return figure

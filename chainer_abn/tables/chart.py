@@ -1,6 +1,8 @@
 """A chart of a table: one line per cell, the paper's figure and ours as dots."""
 from matplotlib.figure import Figure
 
+from chainer_abn.errors import one_line
+
 PAPER, BEST, LAST = 'black', '#1f77b4', '#ff7f0e'
 
 
@@ -22,7 +24,7 @@ def draw(table, results, notes):
         panels[on] = [result for result in panels[on] if result.runs]
     heights = [len(panel) + 2.5 for panel in panels.values()]
     figure = Figure((9, 0.27 * sum(heights) + 0.22 * len(notes) + 1.2), layout='constrained')
-    figure.suptitle('\n'.join([table.title, *notes]), fontsize=9, wrap=True)
+    figure.suptitle('\n'.join(map(plain, [table.title, *notes])), fontsize=9, wrap=True)
     all_axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for axes, (on, panel) in zip(all_axes, panels.items(), strict=True):
         draw_panel(axes, table, on, panel, others[on])
@@ -35,6 +37,11 @@ def draw(table, results, notes):
     return figure
 
 
+def plain(text):
+    """Without what a figure cannot show; two $ would be a formula."""
+    return one_line(text).replace('$', r'\$')
+
+
 def other_data(panel):
     """Names of the data sets that were trained on instead of the paper's."""
     return sorted({run.arguments['dataset'] for result in panel for run in result.runs
@@ -43,7 +50,7 @@ def other_data(panel):
 
 def draw_panel(axes, table, on, panel, others):
     if others:
-        on = f'{", ".join(others)} instead of {on}'
+        on = plain(f'{", ".join(others)} instead of {on}')
     one_column = len({result.cell.column for result in panel}) == 1
     labels = [result.cell.row + f'  {result.cell.column}' * (not one_column) for result in panel]
     papers = [None if others or result.cell.paper is None else (result.cell.paper, 0) for result in panel]

@@ -173,6 +173,8 @@ def flags_of(words):
     for word in words:
         if re.match(r'--?[a-zA-Z]', word):
             flag, _, value = word.partition('=')
+            if word[1] != '-':              # -e5 is -e 5
+                flag, value = word[:2], word[2:].removeprefix('=')
             flag = SHORT.get(flag, flag)
             flags[flag] = value
         elif flag is not None:

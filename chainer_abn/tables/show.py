@@ -31,7 +31,7 @@ def show(table, out):
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         for file, content in zip(files, (
-                markdown(table.title, heading, [header, *rows], below).encode(),
+                markdown(table.title, heading, [header, *rows], below).encode(errors='surrogateescape'),
                 comma_separated(table, results).encode(), picture.getvalue()), strict=True):
             part = file.with_name(file.name + '.part')
             part.write_bytes(content)

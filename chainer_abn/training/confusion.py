@@ -4,6 +4,8 @@ import numpy
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
+from chainer_abn.errors import one_line
+
 
 def save(path, truth, predicted, classes):
     """Write ``path``.npy, counts (rows: truth, columns: prediction), and .png.
@@ -78,6 +80,7 @@ def draw(counts, classes):
     image = axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label='share of the images of the true class')
     font = min(9, 560 / n)
+    classes = [one_line(name) for name in classes]          # a folder's name can be any bytes
     axes.set_xticks(range(n), classes, rotation=90, fontsize=font)
     axes.set_yticks(range(n), classes, fontsize=font)
     axes.set(xlabel='predicted class', ylabel='true class',

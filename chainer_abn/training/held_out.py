@@ -39,6 +39,7 @@ def held_out(run, config):
     except InputError as error:
         raise InputError(f'{run.root}: its data set cannot be opened: {error}') from None
     if digest(folds, dataset.labels) != expected:
+        limit = arguments.get('max_pixels')
         raise InputError(f'{run.root}: {name} does not hold the images any more that the run was started '
-                         'with')
+                         'with' + f'; it left out images by --max-pixels {limit}' * bool(limit))
     return dataset, {fold: folds[fold - 1][1] for fold in finished}

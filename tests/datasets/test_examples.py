@@ -2,6 +2,7 @@ import numpy
 import pytest
 from PIL import Image
 
+from chainer_abn.datasets import examples
 from chainer_abn.datasets.examples import EpochOrder, Examples, Store
 from chainer_abn.datasets.folder import Folder
 from chainer_abn.datasets.shapes import Shapes
@@ -42,6 +43,12 @@ def test_what_does_not_fit_in_memory_is_read_again_and_equal(class_folders):
     for i in range(12):
         numpy.testing.assert_array_equal(kept.image(i), small.image(i))
     assert kept.mean_std(range(12)) == small.mean_std(range(12))
+
+
+def test_counted_in_bands_the_mean_is_the_same(class_folders, monkeypatch):
+    whole = Store(Folder(class_folders), (32, 32)).mean_std(range(12))
+    monkeypatch.setattr(examples, 'BAND', 100)
+    assert Store(Folder(class_folders), (32, 32)).mean_std(range(12)) == whole
 
 
 def test_bad_images_are_an_error_or_left_out(class_folders):

@@ -73,6 +73,19 @@ def test_orientations_are_those_of_pillow(tmp_path, monkeypatch, orientation, ba
     numpy.testing.assert_array_equal(read_image(tmp_path / 'a.png'), expected)
 
 
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp'])
+def test_where_the_orientation_is_damaged_the_pixels_are_read(tmp_path, suffix):
+    Image.new('RGB', (4, 3), 'blue').save(tmp_path / f'a.{suffix}', exif=b'Exif\0\0damaged, no TIFF header')
+    assert read_image(tmp_path / f'a.{suffix}').shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize('largest, top', [(700_000_000, 255), (65535, 255), (257 * 100, 100)])
+def test_integers_beyond_16_bits_are_scaled_by_the_largest(tmp_path, largest, top):
+    Image.fromarray(numpy.linspace(0, largest, 11).round().astype('i4')[None]).save(tmp_path / 'a.tif')
+    numpy.testing.assert_array_equal(
+        read_image(tmp_path / 'a.tif')[0, :, 0], numpy.linspace(0, top, 11).round())
+
+
 @pytest.mark.parametrize('value', [numpy.nan, numpy.inf, -numpy.inf])
 def test_pixels_that_are_no_numbers_are_unreadable(tmp_path, limit, value):
     pixels = numpy.ones((4, 5), 'f')

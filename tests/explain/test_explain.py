@@ -5,7 +5,7 @@ import pytest
 from chainer_abn.explain.inputs import batches, network_input, softmax, to_batch
 from chainer_abn.explain.overlay import is_empty, overlay, resize_map
 from chainer_abn.explain.scores import pointing_hit
-from chainer_abn.explain.sheet import LIMIT, Sheet
+from chainer_abn.explain.sheet import LIMIT, Sheet, caption_font
 
 
 def test_overlay_by_hand():
@@ -72,6 +72,13 @@ def test_batches_hold_one_size_and_keep_the_order():
 def test_softmax():
     numpy.testing.assert_allclose(
         softmax(numpy.array([[0, numpy.log(3)], [1000, 1000]])), [[0.25, 0.75], [0.5, 0.5]])
+
+
+def test_captions_have_letters_beyond_ascii():
+    """A letter that a font does not have is the same box as any other that it does not have."""
+    font = caption_font()
+    drawn = {bytes(font.getmask(letter)) for letter in 'üéñßłЖα\ue000'}
+    assert len(drawn) == 8
 
 
 def test_sheet_shows_what_fits_and_counts_the_rest():

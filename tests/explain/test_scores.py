@@ -17,6 +17,7 @@ from chainer_abn.explain.scores import (
     usual_tolerance,
     within,
 )
+from chainer_abn.scores.chart import draw_curves
 
 
 def box(size, rows, columns):
@@ -217,3 +218,11 @@ def test_the_bootstrap_of_many_images_goes_in_blocks(monkeypatch):
     low, high = bootstrap(numpy.array([[0.0], [1.0]]), resamples=1000)
     assert (low[0], high[0]) == (0, 1)
     assert bootstrap(numpy.full((30, 1), 2.5), resamples=100) == pytest.approx(2.5)
+
+
+def test_curves_are_drawn_whole():
+    low, high = numpy.array([0, 0.5]), numpy.array([0.1, 0.9])
+    figure = draw_curves({'run': {'insertion': {'attention': low}, 'deletion': {'attention': high}}})
+    for axes in figure.axes:
+        bottom, top = axes.get_ylim()
+        assert bottom == 0 and top > 0.9

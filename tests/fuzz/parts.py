@@ -6,6 +6,7 @@ together that is right in its frame. Any other input is the file itself.
 import functools
 import gzip
 import io
+import itertools
 import json
 import struct
 import tarfile
@@ -78,8 +79,8 @@ def network_with(parts):
 
 def torch_of(parts):
     """A checkpoint of PyTorch: its pickle, then the storages 0, 1, ..."""
-    names = ['data.pkl', *(f'data/{i}' for i in range(len(parts) - 1))]
-    return zip_of((f'a/{name}', content) for name, content in zip(names, parts, strict=True))
+    names = itertools.chain(['a/data.pkl'], (f'a/data/{i}' for i in itertools.count()))
+    return zip_of(zip(names, parts, strict=False))
 
 
 def mat_of(parts):

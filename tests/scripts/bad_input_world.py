@@ -62,7 +62,7 @@ def make_images():
     """Folders of class folders; photos with boxes and masks."""
     write_class_folders(Path('images'))
     write_class_folders(Path('single'), classes=['ant'])
-    for name in 'truncated', 'no-image', 'small', 'none', 'piped':
+    for name in 'truncated', 'no-image', 'small', 'none', 'piped', 'gone':
         shutil.copytree('images', name)
     Image.effect_noise((90, 90), 60).save('truncated/bee/photo.jpg')
     os.truncate('truncated/bee/photo.jpg', 900)
@@ -73,6 +73,9 @@ def make_images():
     shutil.rmtree('piped/bee')
     os.mkdir('piped/bee')
     os.mkfifo('piped/bee/pipe.png')
+    os.symlink('/mnt/nowhere/cat', 'gone/cat')
+    for name in 'ant', 'bee':
+        write(f'pointers/{name}/0.png', 'version https://git-lfs.github.com/spec/v1\n')
     write('flat/x.png')
     for part, name in ('train', 'ant'), ('train', 'bee'), ('val', 'bee'), ('val', 'cat'):
         shutil.copytree('images/bee', Path('parts', part, name))
@@ -156,6 +159,8 @@ def make_runs():
     make_run('changed', {**config, 'arguments': {**config['arguments'], 'n_images': 30}}, summary)
     make_run('report-folder', config, summary)
     os.mkdir('runs/report-folder/report.html')
+    make_run('picture-folder', config, summary)
+    os.mkdir('runs/picture-folder/attention.png')
     for name in 'config-cut', 'config-list', 'config-other-version', 'summary-cut':
         os.makedirs(f'tables/{name}/resnet20/baseline')
         os.symlink(f'../../../../runs/{name}', f'tables/{name}/resnet20/baseline/seed-1')

@@ -86,6 +86,18 @@ def test_equal_stems_do_not_overwrite_each_other(model, script, tmp_path):
     assert len(set(pictures)) == 4
 
 
+def test_a_name_may_be_as_long_as_a_file_system_takes(model, script, tmp_path):
+    paths = [photo(tmp_path / f'{letters}{end}.png', (20, 20), i) for i, (letters, end) in enumerate(
+        [('x' * 240, 'a'), ('x' * 240, 'b'), ('\u732b' * 80, '')])]
+    assert all(len(bytes(path.name, 'utf-8')) > 240 for path in paths)
+    out = tmp_path / 'maps'
+    assert script('visualize', '--model', model, *paths, '--out', out, '--npy').status == 0
+    rows = table(out)
+    assert [row['stem'] for row in rows] == ['x' * 120, 'x' * 120 + '-2', '\u732b' * 40]
+    assert [row['file'] for row in rows] == list(map(str, paths))
+    assert all((out / f'{row["stem"]}_attention.npy').exists() for row in rows)
+
+
 def test_two_runs_write_the_same(model, script, tmp_path):
     photo(tmp_path / 'in/x.png', (50, 40))
     photo(tmp_path / 'in/y.png', (40, 50))
@@ -379,6 +391,15 @@ def test_a_box_that_is_not_in_an_image_is_told_with_the_image(model, script, tmp
     assert 'small.png: --edit box:5,5,30,30: empty, or not inside the image, which has' in result.err[0]
     assert script('visualize', *flags, '--skip-bad').status == 0
     assert [row['stem'] for row in table(tmp_path / 'maps')] == ['good']
+
+
+def test_a_box_that_is_not_in_an_animation_is_told_with_its_file(model, script, tmp_path):
+    frames = [Image.new('RGB', (20, 20), colour) for colour in ('red', 'blue')]
+    frames[0].save(tmp_path / 'moving.gif', save_all=True, append_images=frames[1:])
+    result = script('visualize', '--model', model, tmp_path / 'moving.gif', '--out', tmp_path / 'maps',
+                    '--edit', 'box:5,5,30,30')
+    assert result.status == 2 and len(result.err) == 1
+    assert 'moving.gif: --edit box:5,5,30,30: empty, or not inside the image' in result.err[0]
 
 
 def test_a_network_without_attention_shows_grad_cam(script, tmp_path):

@@ -30,7 +30,7 @@ def accuracy(arguments, fold, epoch):
 
 def main():
     words = sys.argv[1:]
-    with open(Path(__file__).with_name('calls.txt'), 'a') as calls:
+    with open(Path(__file__).with_name('calls.txt'), 'a', errors='surrogateescape') as calls:
         calls.write(shlex.join(words) + '\n')
     for signum in signal.SIGINT, signal.SIGTERM:
         signal.signal(signum, lambda number, frame: stopped.append(number))

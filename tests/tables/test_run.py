@@ -226,6 +226,7 @@ def test_a_run_whose_parent_was_killed_is_not_trained_twice(fake, tables):
 def test_flags_of_a_command_line():
     assert flags_of(['-b', '64', '--no-flip', '--resize', '3', '--epoch=4', '--gpu', '-1', '-e', '5']) == {
         '--batchsize': '64', '--no-flip': '', '--resize': '3', '--epoch': '5', '--gpu': '-1'}
+    assert flags_of(['-aresnet8', '-e=5', '-g-1']) == {'--arch': 'resnet8', '--epoch': '5', '--gpu': '-1'}
 
 
 def test_lists(tables):

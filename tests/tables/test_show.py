@@ -1,6 +1,7 @@
 """The figures that are shown, against those worked out by hand."""
 import csv
 import json
+import os
 import re
 
 import numpy
@@ -49,6 +50,14 @@ def test_means_deviations_and_difference(fake, tables):
     assert rows[3]['ours, best'] == rows[3]['ours, last'] == '-' and rows[3]['n'] == ''
     assert by_cell['resnet32/baseline']['best_mean'] == ''
     assert by_cell['resnet32/baseline']['state'] == 'not run'
+
+
+def test_a_data_set_of_any_name(fake, tables):
+    data = fake.out.with_name(os.fsdecode(b'caf\xe9 $x^$'))
+    data.mkdir()
+    result = tables(*ONE, '--seeds', 1, '--dataset', data, '--out', fake.out)
+    assert result.status == 0 and result.out[-1].startswith('written: ')
+    assert bytes(data) in (fake.out / 'table1.md').read_bytes().replace(b'\\', b'')
 
 
 def test_accuracies_of_all_folds(fake, tables):

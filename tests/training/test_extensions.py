@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy
 import pytest
@@ -42,6 +43,11 @@ def test_confusion_matrix_has_every_class_and_rows_are_the_truth(tmp_path):
     axes = confusion.draw(numpy.load(tmp_path / 'm.npy'), 'abcd').axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list('abcd')
     assert (tmp_path / 'm.png').stat().st_size > 1000
+
+
+def test_a_class_may_have_any_bytes():
+    axes = confusion.draw(numpy.eye(2, dtype=int), ['a\tb', os.fsdecode(b'caf\xe9')]).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ['a b', 'caf?']
 
 
 def test_a_class_with_dollars_is_no_formula(tmp_path):
