@@ -61,7 +61,8 @@ def main():
     options.threads = runtime.threads.count()       # a run that goes on elsewhere computes with as many
     check_capture(options.capture, used)
     check_tensorboard(options.tensorboard)
-    check_out(options)
+    if run is None:
+        check_out(options)
     store = open_store(options, len(used))
     folds = dict(enumerate(folds_of(store.dataset, options.kfold, options.seed), 1))
     check_batchsize(options.batchsize, folds.values())
@@ -210,10 +211,10 @@ def check_tensorboard(tensorboard):
 
 def check_out(options):
     """Refuse to write among the images: the next run would take the pictures of this one for its own."""
-    images, out = (Path(os.path.realpath(path)) for path in (options.dataset, options.out or 'result'))
-    if options.out and images.is_dir() and images in (out, *out.parents):
-        raise InputError(f'--out {options.out}: lies in --dataset {options.dataset}; name a folder '
-                         'outside of it')
+    out = options.out or 'result'
+    images, folder = (Path(os.path.realpath(path)) for path in (options.dataset, out))
+    if images.is_dir() and images in (folder, *folder.parents):
+        raise InputError(f'--out {out}: lies in --dataset {options.dataset}; name a folder outside of it')
 
 
 def open_store(options, n_processes):

@@ -9,7 +9,7 @@ import sys
 from chainer_abn import interrupt
 
 # what ends a program that writes files, and a person can mend
-DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
+DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM
 
 
 class InputError(ValueError):
@@ -71,6 +71,8 @@ def run_program(main, name):
     (``| head``) it ends in 141, without a word. Anything else is a bug and keeps its traceback.
     """
     interrupt.install()
+    if sys.stdout is None:              # it was closed
+        sys.stdout = open(os.devnull, 'w')
     sys.stdout.reconfigure(errors='backslashreplace')       # a file's name can be any bytes
     try:
         status = main()

@@ -37,3 +37,10 @@ run_program(main, 'program')
     assert process.stderr.read() == ''
     process.stderr.close()
     assert process.wait() == 141
+
+
+def test_a_closed_output_is_as_good_as_none():
+    program = 'from chainer_abn.errors import run_program; run_program(lambda: print("hello"), "program")'
+    process = subprocess.run(['sh', '-c', '"$0" -c "$1" >&-', sys.executable, program], cwd=ROOT,
+                             capture_output=True, text=True)
+    assert process.returncode == 0 and process.stderr == ''

@@ -112,12 +112,19 @@ class KeepBest(extension.Extension):
         self.held_out = held_out
         self.accuracy, self.epoch, self.attributes = -1.0, 0, None
 
+    def initialize(self, trainer):
+        if self.epoch:
+            # of an epoch after the snapshot, perhaps, to which a run with other settings never comes again
+            kept = checkpoint.load(self.run.best_network(self.fold))[1]
+            if kept.get('epoch', self.epoch) != self.epoch:
+                self.accuracy = -1.0
+
     def __call__(self, trainer):
         accuracy = float(trainer.observation['validation/main/accuracy'])
         if accuracy > self.accuracy:
             self.accuracy, self.epoch = accuracy, trainer.updater.epoch
             network = trainer.updater.get_optimizer('main').target.network
-            checkpoint.save(self.run.best_network(self.fold), network, self.config)
+            checkpoint.save(self.run.best_network(self.fold), network, {**self.config, 'epoch': self.epoch})
             found, classes = (self.validation.truth, self.validation.predicted), self.config['classes']
             confusion.save(self.run.matrix(self.fold), *found, classes)
             names = [self.held_out.name(i) for i in range(len(self.held_out))]

@@ -26,6 +26,10 @@ def resolve(options, start_config):
         InputError: names the flag.
     """
     check_attention(options)
+    if options.milestones and options.schedule not in (None, 'multistep'):
+        raise InputError(f'--milestones: a {options.schedule} schedule has none')
+    if options.milestones and min(options.milestones) < 1:
+        raise InputError(f'--milestones {min(options.milestones)}: must be at least 1')
     complete(options, start_config)
 
 

@@ -31,6 +31,9 @@ def options_of(run, config, given):
     for name in 'out', 'summary':
         if getattr(given, name) is not None:
             raise InputError(f'--{name}: --resume goes on in {run.root}; leave it out')
+    if given.kfold not in (None, run.kfold):
+        raise InputError(f'--kfold {given.kfold}: the files of {run.root} are named by its {run.kfold} '
+                         'folds; start another run')
     stored, differ = dict(config['arguments']), []
     known = set(vars(given)) - set(NOT_SETTINGS)
     if unknown := sorted(set(stored) - known - set(NOT_SETTINGS)):
@@ -79,7 +82,8 @@ def differences(old, new):
         differ.append('other classes in the data')
     if old.get('data') and old['data'].get('images') != new['data']['images']:
         return [*differ, f'{new["data"]["images"]} images, not {old["data"].get("images")}']
-    data = [{**config.get('data', {}), 'folds': config.get('folds_digest')} for config in (old, new)]
+    data = [{**config.get('data', {}), 'folds': config.get('folds_digest_now', config.get('folds_digest'))}
+            for config in (old, new)]
     return differ + [words for name, words in DATA.items() if data[0].get(name) != data[1].get(name)]
 
 
@@ -103,7 +107,7 @@ def check(run, old, new, differ, force):
     print(f'--force goes on, although: {"; ".join(differ)}', file=sys.stderr)
     kept = {'command': old.get('command')}
     if run.finished_folds():            # which images these have not seen is told by it
-        kept['folds_digest'] = old.get('folds_digest')
+        kept |= {'folds_digest': old.get('folds_digest'), 'folds_digest_now': new['folds_digest']}
     run.write_config({**new, **kept, 'forced': [*old.get('forced', []), differ]})
 
 

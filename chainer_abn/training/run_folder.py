@@ -44,6 +44,9 @@ class RunFolder:
                 if run.config_file.exists():
                     raise InputError(f'--out {root}: holds a run already; go on with it by --resume {root}, '
                                      'or name another folder')
+                if run.summary_file.exists() or any(run.root.glob('snap/*')):
+                    raise InputError(f'--out {root}: holds a run without its config.json; name another '
+                                     'folder')
                 for folder in 'log', 'snap', 'model', 'matrix':
                     (run.root / folder).mkdir(exist_ok=True)
                 run.write_config(config)
@@ -130,9 +133,9 @@ class RunFolder:
 
         Only the process that writes to the folder may do that.
         """
-        for path in self.root.rglob('*.part'):
+        for path in filter(Path.is_file, self.root.rglob('*.part')):
             path.unlink()
-        for path in self.root.glob(f'log/{self.kfold}-*_fold_log.json?*'):
+        for path in filter(Path.is_dir, self.root.glob(f'log/{self.kfold}-*_fold_log.json?*')):
             shutil.rmtree(path)         # where Chainer makes its logs
         for fold in self.finished_folds():
             self.drop_snapshots(fold)

@@ -54,6 +54,9 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
         trainer.extend(TensorBoard(run.root / f'tensorboard/fold-{fold}',
                                    Examples(store, spread(split[1]), middle), config, vars(options)))
     if restore(trainer, run, fold):
+        if trainer.updater.epoch_detail > options.epoch:
+            raise InputError(f'--epoch {options.epoch}: fold {fold} has {trainer.updater.epoch_detail:.2f} '
+                             'behind it')
         print(f'going on after iteration {trainer.updater.iteration}, '
               f'{trainer.updater.epoch_detail:.2f} of {options.epoch} epochs', flush=True)
     try:

@@ -20,7 +20,7 @@ def seed_everything(seed, fold, device, epoch=None):
         epoch (int): of the fold, from 0; None: before the first, for the weights.
     """
     words = numpy.random.SeedSequence(
-        (seed, fold) if epoch is None else (seed, fold, epoch)).generate_state(4)
+        (seed, fold, 0 if epoch is None else epoch + 1)).generate_state(4)
     numpy.random.seed(words)
     random.seed(int(words[0]))
     if device.xp is not numpy:

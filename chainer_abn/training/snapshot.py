@@ -67,8 +67,8 @@ def restore(trainer, run, fold):
         except InputError as error:
             damaged = error
     if damaged:
-        raise InputError(f'{damaged}; no other snapshot of fold {fold} is left: remove it to train the fold '
-                         'anew')
+        raise InputError(f'{damaged}; no other snapshot of fold {fold} is left; remove '
+                         f'{run.snapshot(fold, "*")} to train the fold anew')
     return None
 
 

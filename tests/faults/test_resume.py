@@ -8,6 +8,9 @@ import pytest
 from helpers import contents
 from kill_resume import main
 
+from chainer_abn.training.resume import check, differences
+from chainer_abn.training.run_folder import RunFolder
+
 NEVER = 10 ** 6
 
 
@@ -61,7 +64,8 @@ def test_without_a_good_snapshot_nothing_is_lost(stopped, script):
         kept.append(path.read_bytes())
     result = script('n_fold_train', '--resume', stopped)
     assert result.status == 2
-    assert 'no other snapshot of fold 1 is left: remove it to train the fold anew' in result.err[-1]
+    assert f'no other snapshot of fold 1 is left; remove {stopped}/snap/2-1_fold_trainer-*.npz to train the ' \
+           'fold anew' in result.err[-1]
     assert [path.read_bytes() for path in sorted(stopped.glob('snap/*_trainer-*'))] == kept
 
 
@@ -127,6 +131,26 @@ def test_forced_it_trains_longer(stopped, script):
     assert [entry['epoch'] for entry in log] == [1, 2, 3]
 
 
+def test_forced_it_does_not_go_back(stopped, script):
+    result = script('n_fold_train', '--resume', stopped, '--force', '-e', 1)
+    assert result.status == 2
+    assert result.err[-1].startswith('n_fold_train.py: --epoch 1: fold 1 has 1.67 behind it; go on with: ')
+
+
+def test_forced_on_other_images_it_goes_on_again_by_itself(tmp_path):
+    """Though scores are told which images the finished folds have not seen."""
+    run = RunFolder(tmp_path, 2)
+    old = {'arguments': {'kfold': 2}, 'classes': ['ant', 'bee'], 'pretrained_sha256': None, 'device': 'cpu',
+           'folds_digest': 'old', 'data': {'images': 2}}
+    run.write_config(old)
+    run.add_summary({'fold': 1, 'best_epoch': 1, 'best_accuracy': 0.5, 'last_accuracy': 0.5, 'loss': 1.0})
+    new = {**old, 'folds_digest': 'new'}
+    check(run, old, new, [], True)
+    written = json.loads(run.config_file.read_text())
+    assert written['folds_digest'] == 'old' and len(written['forced']) == 1
+    assert differences(written, new) == [] != differences(written, old)
+
+
 def test_flags_that_say_what_the_run_has_are_welcome(whole, stopped, script, tiny):
     assert script('n_fold_train', '--resume', stopped, *tiny, '--workers', 1).status == 0
     assert contents(stopped) == contents(whole)
@@ -151,6 +175,13 @@ def test_what_a_killed_process_left_is_removed(stopped, script, whole):
     (stopped / 'snap/2-1_fold_trainer-6.npz').write_text('of a fold that is finished')
     assert script('n_fold_train', '--resume', stopped).status == 0
     assert contents(stopped) == contents(whole)
+
+
+def test_what_somebody_put_there_is_left(stopped, script):
+    (stopped / 'old.part').mkdir()
+    (stopped / 'log/2-1_fold_log.json.bak').write_text('mine')
+    assert script('n_fold_train', '--resume', stopped).status == 0
+    assert (stopped / 'old.part').is_dir() and (stopped / 'log/2-1_fold_log.json.bak').read_text() == 'mine'
 
 
 def test_killed_at_any_moment(monkeypatch, capsys):

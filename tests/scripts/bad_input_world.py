@@ -157,6 +157,8 @@ def make_runs():
     make_run('photos', {**config, 'arguments': {**config['arguments'], 'dataset': 'images'}}, summary)
     make_run('moved', {**config, 'arguments': {**config['arguments'], 'dataset': 'nowhere'}}, summary)
     make_run('changed', {**config, 'arguments': {**config['arguments'], 'n_images': 30}}, summary)
+    make_run('configless', config, summary)
+    os.remove('runs/configless/config.json')
     make_run('report-folder', config, summary)
     os.mkdir('runs/report-folder/report.html')
     make_run('picture-folder', config, summary)

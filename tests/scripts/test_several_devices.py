@@ -11,6 +11,8 @@ import pytest
 from helpers import ROOT, runs
 from test_n_fold_train import contents
 
+from chainer_abn.training.run_folder import RunFolder
+
 TINY = '--dataset', 'shapes', '--n-images', 24, '-a', 'resnet8', '-k', 3, '-e', 2, '-b', 8
 TIMES = 'images_per_second', 'waiting_share'
 
@@ -65,19 +67,24 @@ def test_two_processes_write_the_same(one_by_one, script, tmp_path):
     assert config['arguments']['gpu'] == [-1, -1]
 
 
-def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path):
+def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path, monkeypatch):
     run = tmp_path / 'run'
-    (run / 'snap').mkdir(parents=True)
-    snapshot = run / 'snap/3-1_fold_trainer-2.npz'
-    snapshot.write_text('not what fold 1 left')
-    obstacle = run / 'matrix/2-fold_heatmap.npy'
-    obstacle.mkdir(parents=True)
+    snapshot, obstacle = run / 'snap/3-1_fold_trainer-2.npz', run / 'matrix/2-fold_heatmap.npy'
+    create = RunFolder.create
+
+    def with_obstacles(*arguments):
+        made = create(*arguments)
+        snapshot.write_text('not what fold 1 left')
+        obstacle.mkdir()
+        return made
+
+    monkeypatch.setattr(RunFolder, 'create', with_obstacles)
     result = script('n_fold_train', *TINY, '-g', '-1,-1', '--threads', 1, '--out', run)
     assert result.status == 1
     go_on = f'go on with: python n_fold_train.py --resume {run}'
     first, second, last = sorted(result.err)
     assert first.startswith(f'fold 1 failed on cpu: {snapshot}: ')
-    assert first.endswith('; no other snapshot of fold 1 is left: remove it to train the fold anew')
+    assert '; no other snapshot of fold 1 is left; remove ' in first
     traceback = run / 'log/fold-2-error.txt'
     assert second.startswith('fold 2 failed on cpu: IsADirectoryError: ')
     assert second.endswith(f'; more in {traceback}')

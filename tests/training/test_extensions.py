@@ -4,10 +4,11 @@ import os
 import numpy
 import pytest
 
-from chainer_abn.links import Output
-from chainer_abn.training import confusion
+from chainer_abn.links import Output, build
+from chainer_abn.training import checkpoint, confusion
 from chainer_abn.training.classifier import ABNClassifier
-from chainer_abn.training.extensions import Validation, WithoutEscapes
+from chainer_abn.training.extensions import KeepBest, Validation, WithoutEscapes
+from chainer_abn.training.run_folder import RunFolder
 
 import chainer
 
@@ -59,3 +60,18 @@ def test_escape_codes_are_kept_from_the_output():
     stream = io.StringIO()
     WithoutEscapes(stream).write('\033[Jepoch\n')
     assert stream.getvalue() == 'epoch\n'
+
+
+@pytest.mark.parametrize('snapshot, expected', [(3, 0.5), (2, -1)])
+def test_the_best_so_far_is_that_of_the_network_in_the_file(tmp_path, snapshot, expected):
+    """The file may be of an epoch after the snapshot: going on otherwise, that epoch never comes."""
+    run = RunFolder(tmp_path, 2)
+    (tmp_path / 'snap').mkdir()
+    config = checkpoint.make_config(
+        arch='resnet8', variant='abn', attention='residual', dropout=None, in_channels=3, classes=['a', 'b'],
+        image_size=[32, 32], resize=[32, 32], mean=[0] * 3, std=[1] * 3)
+    checkpoint.save(run.best_network(1), build('resnet8', 2), {**config, 'epoch': 3})
+    best = KeepBest(None, run, 1, config, None)
+    best.epoch, best.accuracy = snapshot, 0.5
+    best.initialize(None)
+    assert best.accuracy == expected
