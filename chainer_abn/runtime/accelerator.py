@@ -40,8 +40,8 @@ def describe():
     """Names and states of the accelerators, in words."""
     if onednn.active():
         cpu = f'{name()} ({primitives.library().path})'
-    elif chainer.config.use_ideep == 'never':
-        cpu = 'off: switched off'
+    elif not onednn.wanted():
+        cpu = f'off: switched off (use_ideep is {chainer.config.use_ideep!r})'
     else:
         cpu = f'off: {primitives.why_not()}'
     count, reason = find_gpus()

@@ -64,8 +64,8 @@ def test_without_a_good_snapshot_nothing_is_lost(stopped, script):
         kept.append(path.read_bytes())
     result = script('n_fold_train', '--resume', stopped)
     assert result.status == 2
-    assert f'no other snapshot of fold 1 is left; remove {stopped}/snap/2-1_fold_trainer-*.npz to train the ' \
-           'fold anew' in result.err[-1]
+    assert f'of fold 1 is left; remove {stopped}/snap/2-1_fold_trainer-*.npz to train the fold anew' \
+        in result.err[-1]
     assert [path.read_bytes() for path in sorted(stopped.glob('snap/*_trainer-*'))] == kept
 
 

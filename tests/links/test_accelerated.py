@@ -269,6 +269,22 @@ def test_a_network_that_diverged_says_nan(accelerator):
     assert numpy.isnan(vgg(images(1, 3, 32, 32)).logits.array).all()
 
 
+@pytest.mark.parametrize('arch, scale', [('resnet8', 1e15), ('wrn-10-1', 1e25), ('densenet-bc-10-1', 1e25)])
+def test_a_network_that_overflows_says_nan(arch, scale):
+    """Where plain Chainer's says so: the NaN comes of infinite maps, in the middle of the network."""
+    net, x = build(arch, 4), images(2, 3, 32, 32)
+    for parameter in net.params():
+        if parameter.array.ndim == 4:
+            parameter.array *= scale
+    found = []
+    for use in 'never', 'auto':
+        with chainer.using_config('use_ideep', use), chainer.using_config('train', False), \
+                chainer.no_backprop_mode(), numpy.errstate(all='ignore'):
+            found.append(numpy.isnan(net(x).logits.array))
+    assert found[0].any()
+    numpy.testing.assert_array_equal(*found)
+
+
 def test_frozen_parts(accelerator):
     """As training/finetune.py freezes them: a forward method of the instance, in evaluation."""
     net, x = build('resnet8', 4), images(4, 3, 16, 16)

@@ -49,7 +49,8 @@ class Folded:
         if x.array.shape[1] != c_in:
             weight = numpy.pad(weight, ((0, 0), (0, x.array.shape[1] - c_in), (0, 0), (0, 0)))
         # a ReLU in the convolution would turn the NaN of a network that diverged into 0
-        late_relu = relu and bool(numpy.isnan(bias).any() or primitives.contains_nan(weight))
+        late_relu = relu and bool(numpy.isnan(bias).any() or primitives.may_overflow(weight)
+                                  or primitives.may_overflow(x.array))
         post_ops = ('add',) * (add is not None) + ('relu',) * (relu and not late_relu)
         conv = primitives.convolution(x.array.shape, weight.shape, window(link), bias is not None, post_ops)
         more = [a for a in (bias, None if add is None else narrow(add)) if a is not None]
@@ -61,7 +62,8 @@ class Folded:
         check_channels(x, len(link.gamma))
         c, wide = x.channels, primitives.round_up(x.array.shape[1])
         array = x.array if x.array.shape[1] == wide else primitives.widened(x.array, wide)
-        late_relu = relu and (add is not None or bool(numpy.isnan(sum(arrays)).any()))
+        late_relu = relu and (add is not None or not numpy.isfinite(sum(arrays)).all()
+                              or primitives.may_overflow(array))
         bn = primitives.batch_normalization(array.shape, link.eps, relu and not late_relu, fixed=True)
         y = bn.forward(array, *(primitives.pad(a, wide) for a in arrays))[0]
         if add is not None:

@@ -13,6 +13,7 @@ from chainer_abn.runtime.onednn.primitives.layout import (
     cut,
     empty,
     is_channels_last,
+    may_overflow,
     pad,
     pixel_dot,
     pixel_mean,

@@ -25,9 +25,22 @@ def channels_last(x):
 
 def contains_nan(x):
     """Whether there is a NaN in an array of a dense layout."""
+    return bool(numpy.isnan(_square(x)))
+
+
+def may_overflow(x):
+    """Whether a sum of products with an array of a dense layout may come to NaN.
+
+    Not where neither array says so: |sum of x y| <= |x| |y|, and both norms are below the root of the largest
+    number.
+    """
+    return not numpy.isfinite(_square(x))
+
+
+def _square(x):
     flat = pixels(x).ravel() if x.ndim == 4 and is_channels_last(x) else x.ravel()
     with numpy.errstate(over='ignore'):
-        return bool(numpy.isnan(numpy.dot(flat, flat)))
+        return numpy.dot(flat, flat)
 
 
 def round_up(channels):

@@ -141,7 +141,7 @@ def any_layout(*shape):
 
 
 def attributes(*post_ops):
-    """Attributes with post-operations: 'sum', 'relu', or a memory descriptor to add."""
+    """Attributes with post-operations: 'sum', 'relu', or (operation, descriptor of its second source)."""
     lib = library()
     operations = lib.post_ops_create()
     for post_op in post_ops:
@@ -150,7 +150,7 @@ def attributes(*post_ops):
         elif post_op == 'relu':
             lib.post_ops_append_eltwise(operations, api.RELU, 0.0, 0.0)
         else:
-            lib.post_ops_append_binary(operations, api.ADD, post_op)
+            lib.post_ops_append_binary(operations, *post_op)
     attributes = lib.primitive_attr_create()
     lib.primitive_attr_set_post_ops(attributes, operations)
     return attributes
