@@ -16,6 +16,7 @@ import chainer
 
 CONFIG = 'config'               # the array of the file that holds the config, as JSON text
 NO_NETWORK = 'not a network of chainer_abn, it has no complete config'
+REQUIRED = 'image_size', 'resize', 'mean', 'std', 'classes'     # entries of a config
 LARGEST_CONFIG = 1 << 24        # bytes, four for each character: names of a hundred thousand classes
 LARGEST_IMAGE = 1 << 24         # pixels of the images that a network takes
 
@@ -138,17 +139,16 @@ def _config_of(file):
     return config
 
 
-def check_config(config):
+def check_config(config, required=REQUIRED):
     """Raise KeyError, TypeError or ValueError, which names the entry, unless a config can be one.
 
-    The sizes of images, mean, std and classes must be there; what else there is must be of the right kind.
+    What is required must be there; what else there is must be of the right kind.
     """
     if not isinstance(config, dict):
         raise TypeError('it is no dict')
     for name, can_be in ENTRIES.items():
-        value = config[name] if name in REQUIRED else config.get(name, OTHERWISE.get(name))
-        if not can_be(value):
-            raise ValueError(f'{name} is {value!r:.60}')
+        if (name in required or name in config) and not can_be(config[name]):
+            raise ValueError(f'{name} is {config[name]!r:.60}')
 
 
 def _is_size(value):
@@ -169,7 +169,7 @@ def _is_name(value):
     return isinstance(value, str) and len(value) < 100
 
 
-# what the entries of a config must be; those that are not required are as told where they are missing
+# what the entries of a config must be
 ENTRIES = {
     'image_size': _is_size, 'resize': _is_size,
     'mean': _are_channels, 'std': functools.partial(_are_channels, least=0), 'classes': _are_classes,
@@ -180,9 +180,6 @@ ENTRIES = {
     'fit': lambda value: value in ('cover', 'squeeze'),
     'channel_order': lambda value: value in ('RGB', 'BGR'),
 }
-REQUIRED = 'image_size', 'resize', 'mean', 'std', 'classes'
-OTHERWISE = {'arch': '', 'variant': '', 'attention': '', 'in_channels': 3, 'multitask': False, 'fit': 'cover',
-             'channel_order': 'RGB'}
 
 
 def arrays_of(link):

@@ -136,7 +136,8 @@ def make_runs():
             'no-arguments': {}, 'arguments-list': {**config, 'arguments': []},
             'other-version': {**config, 'arguments': {'kfold': 2}}, 'classes': {**config, 'classes': 5},
             'size': {**config, 'image_size': 'large'}, 'versions': {**config, 'versions': 5},
-            'forced': {**config, 'forced': 5}}.items():
+            'forced': {**config, 'forced': 5},
+            'resize': {'arguments': config['arguments'], 'resize': [32]}}.items():
         make_run(f'config-{name}', wrong, summary)
     for name, wrong in {'kfold': 'two', 'folds': 5, 'epoch': [], 'seed': 1.5, 'dataset': 5, 'arch': 3,
                         'lr': 'fast', 'batchsize': {}, 'pad': 10 ** 400}.items():

@@ -498,7 +498,7 @@ DAMAGED = {
     **dict.fromkeys(['cut', 'deep', 'bytes'], 'unreadable'), 'digits': '',
     **dict.fromkeys(['list', 'no-arguments', 'arguments-list'], 'not a run of this program'),
     'classes': 'damaged (classes is 5', 'size': "image_size is 'large'", 'versions': 'damaged (versions is 5',
-    'forced': 'damaged (forced is 5'}
+    'forced': 'damaged (forced is 5', 'resize': 'damaged (resize is [32]'}
 ARGUMENTS = {'kfold': "'two'", 'folds': '5', 'epoch': '[]', 'seed': '1.5', 'dataset': '5', 'arch': '3',
              'lr': "'fast'", 'batchsize': '{}', 'pad': '1000'}
 SUMMARIES = {**dict.fromkeys(['cut', 'empty', 'deep'], 'unreadable'), 'beyond': 'damaged (fold 7 of 2',
