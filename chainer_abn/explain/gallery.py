@@ -81,6 +81,7 @@ class Gallery:
             try:
                 image = read_image(path)
                 # the network sees what it saw in training: a JPEG file decoded at a fraction of its size
+                # (a larger one there where --crop resized decodes it for its parts)
                 fraction = min(image.shape[:2]) >= 2 * max(config['resize'])
                 small = network_input(read_image(path, config['resize']) if fraction else image, config)
                 self.painter.check_edit(path, image.shape[:2])
