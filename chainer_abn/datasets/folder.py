@@ -25,7 +25,8 @@ class Folder:
         split: None, or (train, test) index arrays.
 
     Raises:
-        InputError: no such folder, fewer than two classes, or a class without an image.
+        InputError: no such folder, fewer than two classes, a class without an image, or a link to nothing in
+            a class's place.
     """
 
     split = None
@@ -38,6 +39,9 @@ class Folder:
                              f'them as they are, --dataset {root / "train"} makes folds of one')
         self.paths, self.ignored, labels = [], [], []
         for label, name in enumerate(self.classes):
+            if not (root / name).exists():
+                raise InputError(f'{root / name}: a link to nothing; remove it, or bring the folder that it '
+                                 'leads to')
             images, others = find_images(root / name)
             if not images:
                 raise InputError(f'{root / name}: the class {name!r} has no image')
@@ -79,7 +83,7 @@ class Folder:
 def class_names(root):
     """The sorted names of the folders in ``root`` that are not hidden."""
     try:
-        # a link whose folder is gone is a class too; reading it will tell
+        # a link whose folder is gone is a class too, which is told when it is read
         names = sorted(e.name for e in os.scandir(root)
                        if e.name[0] != '.' and (e.is_dir() or not os.path.exists(e.path)))
     except OSError as error:

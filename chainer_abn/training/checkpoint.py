@@ -18,7 +18,7 @@ CONFIG = 'config'               # the array of the file that holds the config, a
 NO_NETWORK = 'not a network of chainer_abn, it has no complete config'
 REQUIRED = 'image_size', 'resize', 'mean', 'std', 'classes'     # entries of a config
 LARGEST_CONFIG = 1 << 24        # bytes, four for each character: names of a hundred thousand classes
-LARGEST_IMAGE = 1 << 24         # pixels of the images that a network takes
+LONGEST_SIDE = 1 << 12          # pixels of the images that a network takes; a square one covers it squared
 
 
 def save(path, net, config):
@@ -59,8 +59,8 @@ def make_config(*, arch, variant, attention, dropout, in_channels, classes, imag
 
 def check_pixels(flag, size):
     """Raise InputError if an image of [height, width] is larger than :func:`load` would believe."""
-    if math.prod(size) > LARGEST_IMAGE:
-        raise InputError(f'{flag} {"x".join(map(str, size))}: more than {LARGEST_IMAGE} pixels')
+    if max(size) > LONGEST_SIDE:
+        raise InputError(f'{flag} {"x".join(map(str, size))}: more than {LONGEST_SIDE} px a side')
 
 
 def load(path):
@@ -153,7 +153,7 @@ def check_config(config, required=REQUIRED):
 
 def _is_size(value):
     return (isinstance(value, list) and len(value) == 2
-            and all(type(side) is int and side > 0 for side in value) and math.prod(value) <= LARGEST_IMAGE)
+            and all(type(side) is int and 0 < side <= LONGEST_SIDE for side in value))
 
 
 def _are_channels(value, least=-1e9):

@@ -4,6 +4,7 @@ import time
 
 import numpy
 
+from chainer_abn.errors import InputError
 from chainer_abn.progress import Progress
 from chainer_abn.training import checkpoint, confusion, predictions
 
@@ -115,8 +116,14 @@ class KeepBest(extension.Extension):
     def initialize(self, trainer):
         if self.epoch:
             # of an epoch after the snapshot, perhaps, to which a run with other settings never comes again
-            kept = checkpoint.load(self.run.best_network(self.fold))[1]
-            if kept.get('epoch', self.epoch) != self.epoch:
+            try:
+                kept = checkpoint.load(self.run.best_network(self.fold))[1].get('epoch', self.epoch)
+            except InputError:          # it was removed
+                kept = None
+            if kept != self.epoch:
+                if trainer.updater.epoch_detail >= trainer.stop_trigger.period:
+                    raise InputError(f'fold {self.fold}: the network of its best epoch {self.epoch} is there '
+                                     f'no more; remove {self.run.snapshot(self.fold, "*")} to train it anew')
                 self.accuracy = -1.0
 
     def __call__(self, trainer):

@@ -34,12 +34,12 @@ def held_out(run, config):
         dataset = open_dataset(name, arguments.get('data_dir'), kfold == 0, arguments.get('n_images'), seed,
                                **more)
         if arguments.get('skip_bad'):
-            dataset = Store(dataset, size, skip_bad=True, memory=0, measure=False).dataset
+            dataset = Store(dataset, size, skip_bad=True, memory=0, measure=False, fit='keep').dataset
         folds = folds_of(dataset, kfold, seed)
     except InputError as error:
         raise InputError(f'{run.root}: its data set cannot be opened: {error}') from None
     if digest(folds, dataset.labels) != expected:
-        limit = arguments.get('max_pixels')
+        limit = arguments.get('skip_bad') and arguments.get('max_pixels')
         raise InputError(f'{run.root}: {name} does not hold the images any more that the run was started '
-                         'with' + f'; it left out images by --max-pixels {limit}' * bool(limit))
+                         'with' + f'; it was started with --max-pixels {limit}' * bool(limit))
     return dataset, {fold: folds[fold - 1][1] for fold in finished}

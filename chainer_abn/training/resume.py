@@ -46,6 +46,8 @@ def options_of(run, config, given):
     for name in sorted(known):
         value, before = getattr(given, name), getattr(options, name)
         if value is not None and value != before:
+            if name == 'milestones' and stored.get('schedule') != 'multistep':
+                raise InputError(f'--milestones: a {stored.get("schedule")} schedule has none')
             if name not in FREE:
                 differ.append(f'--{name.replace("_", "-")} {shown(value)}, not {shown(before)}')
             setattr(options, name, value)

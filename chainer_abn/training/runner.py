@@ -1,4 +1,6 @@
 """Folds, one after the other."""
+import math
+
 import numpy
 
 from chainer_abn import interrupt, links
@@ -54,9 +56,10 @@ def train_fold(run, fold, store, split, config, options, device, start=None):
         trainer.extend(TensorBoard(run.root / f'tensorboard/fold-{fold}',
                                    Examples(store, spread(split[1]), middle), config, vars(options)))
     if restore(trainer, run, fold):
-        if trainer.updater.epoch_detail > options.epoch:
-            raise InputError(f'--epoch {options.epoch}: fold {fold} has {trainer.updater.epoch_detail:.2f} '
-                             'behind it')
+        done = trainer.updater.epoch_detail
+        if done > options.epoch:
+            raise InputError(f'--epoch {options.epoch}: fold {fold} has {done:.2f} behind it, '
+                             f'--force --epoch {math.ceil(done)} or more')
         print(f'going on after iteration {trainer.updater.iteration}, '
               f'{trainer.updater.epoch_detail:.2f} of {options.epoch} epochs', flush=True)
     try:

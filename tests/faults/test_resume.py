@@ -134,7 +134,8 @@ def test_forced_it_trains_longer(stopped, script):
 def test_forced_it_does_not_go_back(stopped, script):
     result = script('n_fold_train', '--resume', stopped, '--force', '-e', 1)
     assert result.status == 2
-    assert result.err[-1].startswith('n_fold_train.py: --epoch 1: fold 1 has 1.67 behind it; go on with: ')
+    assert '--epoch 1: fold 1 has 1.67 behind it, --force --epoch 2 or more; go on' in result.err[-1]
+    assert script('n_fold_train', '--resume', stopped, '--force', '-e', 2).status == 0
 
 
 def test_forced_on_other_images_it_goes_on_again_by_itself(tmp_path):

@@ -269,6 +269,14 @@ def test_a_network_that_diverged_says_nan(accelerator):
     assert numpy.isnan(vgg(images(1, 3, 32, 32)).logits.array).all()
 
 
+def test_a_shortcut_of_nan_says_nan(accelerator):
+    """It is added before the ReLU of the convolution beside it."""
+    net = build('resnet8', 4)
+    net.feature_extractor[2][0].shortcut.conv.W.array[:] = numpy.nan
+    with chainer.using_config('train', False), chainer.no_backprop_mode():
+        assert numpy.isnan(net(images(2, 3, 32, 32)).logits.array).all()
+
+
 @pytest.mark.parametrize('arch, scale', [('resnet8', 1e15), ('wrn-10-1', 1e25), ('densenet-bc-10-1', 1e25)])
 def test_a_network_that_overflows_says_nan(arch, scale):
     """Where plain Chainer's says so: the NaN comes of infinite maps, in the middle of the network."""

@@ -90,7 +90,7 @@ def test_a_config_is_not_made_that_would_not_be_believed():
     options = {**CONFIG, 'dropout': None}
     assert checkpoint.make_config(**{**options, 'resize': [4096, 4096]})['resize'] == [4096, 4096]
     for name, flag in ('resize', '--resize'), ('image_size', '--image-size'):
-        with pytest.raises(InputError, match=f'{flag} 4096x4097: more than 16777216 pixels'):
+        with pytest.raises(InputError, match=f'{flag} 4096x4097: more than 4096 px a side'):
             checkpoint.make_config(**{**options, name: [4096, 4097]})
 
 

@@ -1,9 +1,11 @@
 import io
 import os
+from types import SimpleNamespace
 
 import numpy
 import pytest
 
+from chainer_abn.errors import InputError
 from chainer_abn.links import Output, build
 from chainer_abn.training import checkpoint, confusion
 from chainer_abn.training.classifier import ABNClassifier
@@ -73,5 +75,15 @@ def test_the_best_so_far_is_that_of_the_network_in_the_file(tmp_path, snapshot, 
     checkpoint.save(run.best_network(1), build('resnet8', 2), {**config, 'epoch': 3})
     best = KeepBest(None, run, 1, config, None)
     best.epoch, best.accuracy = snapshot, 0.5
-    best.initialize(None)
+    best.initialize(trainer_at(2, of=3))
     assert best.accuracy == expected
+    run.best_network(1).unlink()
+    best.initialize(trainer_at(2, of=3))
+    assert best.accuracy == -1
+    with pytest.raises(InputError, match=rf'fold 1: .* best epoch {snapshot} .* remove .*/2-1_fold_trainer-'):
+        best.initialize(trainer_at(3, of=3))
+
+
+def trainer_at(epoch, of):
+    return SimpleNamespace(updater=SimpleNamespace(epoch_detail=epoch),
+                           stop_trigger=SimpleNamespace(period=of))

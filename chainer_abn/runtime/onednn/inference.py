@@ -50,7 +50,8 @@ class Folded:
             weight = numpy.pad(weight, ((0, 0), (0, x.array.shape[1] - c_in), (0, 0), (0, 0)))
         # a ReLU in the convolution would turn the NaN of a network that diverged into 0
         late_relu = relu and bool(numpy.isnan(bias).any() or primitives.may_overflow(weight)
-                                  or primitives.may_overflow(x.array))
+                                  or primitives.may_overflow(x.array)
+                                  or add is not None and primitives.contains_nan(narrow(add)))
         post_ops = ('add',) * (add is not None) + ('relu',) * (relu and not late_relu)
         conv = primitives.convolution(x.array.shape, weight.shape, window(link), bias is not None, post_ops)
         more = [a for a in (bias, None if add is None else narrow(add)) if a is not None]
