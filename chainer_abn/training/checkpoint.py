@@ -18,7 +18,7 @@ CONFIG = 'config'               # the array of the file that holds the config, a
 NO_NETWORK = 'not a network of chainer_abn, it has no complete config'
 REQUIRED = 'image_size', 'resize', 'mean', 'std', 'classes'     # entries of a config
 LARGEST_CONFIG = 1 << 24        # bytes, four for each character: names of a hundred thousand classes
-LONGEST_SIDE = 1 << 12          # pixels of the images that a network takes; a square one covers it squared
+LONGEST_SIDE = 1 << 12          # px of an image that a network takes; one that covers it can be a square
 
 
 def save(path, net, config):
