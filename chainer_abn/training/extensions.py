@@ -7,6 +7,7 @@ import numpy
 from chainer_abn.errors import InputError
 from chainer_abn.progress import Progress
 from chainer_abn.training import checkpoint, confusion, predictions
+from chainer_abn.training.run_folder import is_number
 
 import chainer
 from chainer.training import extension, extensions
@@ -192,3 +193,10 @@ class Plot(extensions.PlotReport):
         super().serialize(serializer)
         self._trigger.serialize(serializer['_trigger'])
         self._summary.serialize(serializer['_summary'])
+
+    def is_sound(self):
+        """Whether what is to be drawn are points of the terms' curves."""
+        return (isinstance(self._data, dict) and self._data.keys() == set(self._y_keys) and all(
+            isinstance(curve, list) and all(isinstance(point, list) and len(point) == 2
+                                            and all(map(is_number, point)) for point in curve)
+            for curve in self._data.values()))

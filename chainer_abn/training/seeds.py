@@ -53,6 +53,8 @@ class SeedEpochs(extension.Extension):
         kind, keys, *rest = numpy.random.get_state()
         keys = serializer('numpy_keys', keys)
         rest = json.loads(str(serializer('numpy_rest', json.dumps(rest))))
+        if not 0 <= rest[0] <= len(keys):       # NumPy would read there, whatever there is
+            raise ValueError(f"place {rest[0]} in NumPy's random numbers")
         version, words, gauss = json.loads(str(serializer('python', json.dumps(random.getstate()))))
         numpy.random.set_state((kind, keys, *rest))
         random.setstate((version, tuple(words), gauss))

@@ -1,9 +1,12 @@
 """The state of a training, saved and loaded."""
 import sys
 
+import numpy
+
 from chainer_abn import interrupt
 from chainer_abn.errors import InputError
 from chainer_abn.training import checkpoint
+from chainer_abn.training.run_folder import is_number
 
 import chainer
 from chainer.training import extension
@@ -77,6 +80,7 @@ def load(path, trainer):
     arrays = checkpoint.read_npz(path)
     try:
         Exact(arrays).load(trainer)
+        check(trainer)
     except Exception as error:              # what does not fit raises what it likes
         raise InputError(
             f'{path}: not a snapshot of this training ({type(error).__name__}: {error})') from None
@@ -90,3 +94,34 @@ class Exact(chainer.serializers.NpzDeserializer):
         if hasattr(value, 'shape') and name in self.npz and self.npz[name].shape != value.shape:
             raise ValueError(f'{name} is {self.npz[name].shape}, not {value.shape}')
         return super().__call__(key, value)
+
+
+def check(trainer):
+    """Whether a trainer could have come to the state that it has: what others take for granted.
+
+    Raises:
+        ValueError: no, and why.
+    """
+    updater = trainer.updater
+    iterator, n = updater.get_iterator('main'), len(updater.get_iterator('main').dataset)
+    order = iterator._state.order           # as of datasets.examples.EpochOrder
+    if (updater.iteration < 0 or not 0 <= iterator.current_position < n
+            or not numpy.array_equal(numpy.sort(order), n * (iterator.epoch + 1) + numpy.arange(n))):
+        raise ValueError(f'iteration {updater.iteration}, image {iterator.current_position} of {n}, epoch '
+                         f'{iterator.epoch} in the order of epoch {order[0] // n - 1}')
+    log, best = trainer.get_extension('LogReport').log, trainer.get_extension('KeepBest')
+    needed = {'epoch', 'iteration', 'validation/main/accuracy', 'validation/main/loss'}
+    if not (isinstance(log, list) and all(are_numbers(entry) and needed <= entry.keys() for entry in log)):
+        raise ValueError('the log is no list of entries')
+    if best.epoch and best.epoch not in [entry['epoch'] for entry in log]:
+        raise ValueError(f'the best epoch {best.epoch} is not in the log')
+    if not (best.attributes is None
+            or are_numbers(best.attributes) and set(best.attributes) == set(best.config['classes'])):
+        raise ValueError('accuracies of other tasks')
+    for plot in map(trainer.get_extension, ('plot_loss', 'plot_accuracy')):
+        if not plot.is_sound():
+            raise ValueError(f'no curves: {plot.name}')
+
+
+def are_numbers(entries):
+    return isinstance(entries, dict) and all(map(is_number, entries.values()))

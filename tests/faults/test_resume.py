@@ -4,14 +4,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy
 import pytest
 from helpers import contents
 from kill_resume import main
 
+from chainer_abn.training import checkpoint
 from chainer_abn.training.resume import check, differences
 from chainer_abn.training.run_folder import RunFolder
 
 NEVER = 10 ** 6
+CURVES = [f'{part}main/{term}' for part in ('', 'validation/')
+          for term in ('loss', 'perception_loss', 'attention_loss')]
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +71,40 @@ def test_without_a_good_snapshot_nothing_is_lost(stopped, script):
     assert f'of fold 1 is left; remove {stopped}/snap/2-1_fold_trainer-*.npz to train the fold anew' \
         in result.err[-1]
     assert [path.read_bytes() for path in sorted(stopped.glob('snap/*_trainer-*'))] == kept
+
+
+LOG = {'epoch': 1, 'iteration': 3, 'validation/main/accuracy': 0.5, 'validation/main/loss': 1}
+MAIN = 'updater/iterator:main/'
+MADE_UP = [
+    (f'{MAIN}current_position', -5), (f'{MAIN}current_position', 10 ** 12), (f'{MAIN}epoch', -5),
+    (f'{MAIN}epoch', 10 ** 12), (f'{MAIN}epoch', 2 ** 63 - 1), (f'{MAIN}order', [24] * 12),
+    (f'{MAIN}order', list(range(12))), (f'{MAIN}order', [-99] * 12), ('updater/iteration', -1),
+    *(('extensions/LogReport/_log', json.dumps(log)) for log in (
+        {}, 5, None, [], [1], [[1]], [{}], [{**LOG, 'epoch': 'x'}], [{**LOG, 'lr': []}],
+        [{**LOG, 'epoch': 9}])),
+    ('extensions/LogReport/_log', 100000 * '['),
+    *(('extensions/plot_loss/_plot_loss1.png', json.dumps(data)) for data in (
+        None, [], {}, {'main/loss': [[1, 2]]}, dict.fromkeys(CURVES, 5), dict.fromkeys(CURVES, [[1, 2, 3]]),
+        dict.fromkeys(CURVES, [['x', 2]]))),
+    *(('extensions/KeepBest/attributes', json.dumps(data)) for data in (5, {'circle': 0.5}, {'circle': 'x'})),
+    *(('extensions/SeedEpochs/numpy_rest', json.dumps([place, 0, 0.0]))
+      for place in (-1, 625, 10 ** 9, 'x', [])),
+    *(('extensions/SeedEpochs/python', json.dumps(state)) for state in (5, [3, [1], None], [9, 9, 9])),
+]
+
+
+@pytest.mark.parametrize('name, value', MADE_UP, ids=[f'{name} {value!s:.20}' for name, value in MADE_UP])
+def test_a_snapshot_that_was_made_up_is_refused(stopped, script, name, value):
+    first, last = sorted(stopped.glob('snap/*_trainer-*'))
+    first.unlink()
+    arrays = checkpoint.read_npz(last)
+    assert name in arrays
+    checkpoint.write_npz(last, {**arrays, name: numpy.array(value)})
+    kept = contents(stopped)
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 2
+    assert result.err[-1].startswith(f'n_fold_train.py: {last}: not a snapshot of this training (')
+    assert contents(stopped) == kept
 
 
 def test_a_snapshot_of_another_network_is_refused(stopped, script, tiny, tmp_path, cut):
