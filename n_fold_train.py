@@ -71,11 +71,13 @@ def main():
     fresh = check_start(options, configs[1], start)
     config = run_config(options, list(configs.values()), store, folds.values(), used)
     if run is None:
-        run = RunFolder.create(options.out, config)
+        run = RunFolder.new(options.out, options.kfold)
     with only_writer(run.root):
         if started:
             resume.check(run, started.config, config, started.differ, started.force)
             run.tidy()
+        else:
+            run.begin(config)
         print(f'{config["arch"]} {config["variant"]}, {len(store.dataset)} images, '
               f'{len(config["classes"])} {"tasks" if config["multitask"] else "classes"}, '
               f'{config["device"]}; writing to {run.root}')

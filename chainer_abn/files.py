@@ -71,9 +71,12 @@ def only_writer(folder):
     A file system without locks does not keep anyone away.
 
     Raises:
-        InputError: another process writes there.
+        InputError: another process writes there, or the folder may not be read.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f'{folder}: {error.strerror}') from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

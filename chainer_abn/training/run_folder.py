@@ -2,6 +2,7 @@
 import contextlib
 import datetime
 import fcntl
+import itertools
 import json
 import math
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import only_writer, open_file, replacing
+from chainer_abn.files import open_file, replacing
 from chainer_abn.training.arguments import wrong_arguments
 from chainer_abn.training.checkpoint import check_config
 
@@ -29,30 +30,40 @@ class RunFolder:
         self.root, self.kfold = Path(root), kfold
 
     @classmethod
-    def create(cls, root, config):
-        """Make the folder (None: ``result/<date-time>``) and write ``config.json``.
+    def new(cls, root, kfold):
+        """The folder of a run to be, made where it is not there (None: a new ``result/<date-time>``).
 
         Raises:
-            InputError: it cannot be written, holds a run already, or another process writes there.
+            InputError: it cannot be made.
         """
-        if root is None:
-            root = Path('result', datetime.datetime.now().strftime('%Y-%m-%d-%H-%M-%S'))
-        run = cls(root, config['arguments']['kfold'])
         try:
-            run.root.mkdir(parents=True, exist_ok=True)
-            with only_writer(run.root):
-                if run.config_file.exists():
-                    raise InputError(f'--out {root}: holds a run already; go on with it by --resume {root}, '
-                                     'or name another folder')
-                if run.summary_file.exists() or any(run.root.glob('snap/*')):
-                    raise InputError(f'--out {root}: holds a run without its config.json; name another '
-                                     'folder')
-                for folder in 'log', 'snap', 'model', 'matrix':
-                    (run.root / folder).mkdir(exist_ok=True)
-                run.write_config(config)
+            if root is None:
+                root = new_folder('result', f'{datetime.datetime.now():%Y-%m-%d-%H-%M-%S}')
+            else:
+                Path(root).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f'--out {root}: {error.strerror}') from None
-        return run
+            raise InputError(f'--out {root or error.filename}: {error.strerror}') from None
+        return cls(root, kfold)
+
+    def begin(self, config):
+        """Write ``config.json``, and make the folders in which the other files lie.
+
+        Only the process that writes to the folder may do that.
+
+        Raises:
+            InputError: it cannot be written, or holds a run already.
+        """
+        if self.config_file.exists():
+            raise InputError(f'--out {self.root}: holds a run already; go on with it by --resume '
+                             f'{self.root}, or name another folder')
+        if self.summary_file.exists() or any(self.root.glob('snap/*')):
+            raise InputError(f'--out {self.root}: holds a run without its config.json; name another folder')
+        try:
+            for folder in 'log', 'snap', 'model', 'matrix':
+                (self.root / folder).mkdir(exist_ok=True)
+            self.write_config(config)
+        except OSError as error:
+            raise InputError(f'--out {self.root}: {error.strerror}') from None
 
     @classmethod
     def open(cls, root):
@@ -174,6 +185,16 @@ class RunFolder:
                 'mean_accuracy': float(numpy.mean(accuracies)),
                 'std_accuracy': float(numpy.std(accuracies)),
             })
+
+
+def new_folder(parent, name):
+    """Make ``parent/name``, or where that is there (a run of the same second) ``name-2`` and so on."""
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    for suffix in itertools.chain([''], (f'-{number}' for number in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            folder = Path(parent, name + suffix)
+            folder.mkdir()
+            return folder
 
 
 def is_row(row):

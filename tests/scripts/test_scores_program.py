@@ -59,7 +59,8 @@ def make_run(root, dataset, n_images=None, finished=(1, 2), skip_bad=None, good=
     """A run of two folds as n_fold_train.py leaves it, without the training."""
     images = good or open_dataset(dataset, n_images=n_images, seed=1)
     folds = folds_of(images, 2, 1)
-    run = RunFolder.create(root, {
+    run = RunFolder.new(root, 2)
+    run.begin({
         'arguments': {'dataset': str(dataset), 'data_dir': None, 'n_images': n_images, 'kfold': 2, 'seed': 1,
                       'skip_bad': skip_bad},
         'resize': [32, 32], 'folds_digest': digest(folds, images.labels)})

@@ -70,15 +70,14 @@ def test_two_processes_write_the_same(one_by_one, script, tmp_path):
 def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path, monkeypatch):
     run = tmp_path / 'run'
     snapshot, obstacle = run / 'snap/3-1_fold_trainer-2.npz', run / 'matrix/2-fold_heatmap.npy'
-    create = RunFolder.create
+    begin = RunFolder.begin
 
     def with_obstacles(*arguments):
-        made = create(*arguments)
+        begin(*arguments)
         snapshot.write_text('not what fold 1 left')
         obstacle.mkdir()
-        return made
 
-    monkeypatch.setattr(RunFolder, 'create', with_obstacles)
+    monkeypatch.setattr(RunFolder, 'begin', with_obstacles)
     result = script('n_fold_train', *TINY, '-g', '-1,-1', '--threads', 1, '--out', run)
     assert result.status == 1
     go_on = f'go on with: python n_fold_train.py --resume {run}'
