@@ -2,7 +2,6 @@
 import hashlib
 
 import numpy
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from chainer_abn.errors import InputError
 
@@ -11,13 +10,18 @@ def folds_of(dataset, k, seed):
     """:func:`k_folds` of a data set, or with ``k`` 0 its own split as the only fold.
 
     Raises:
-        InputError: also when a part of the split has no image.
+        InputError: also when a part of the split has no image, or a class none to train on.
     """
     if k:
         return k_folds(dataset.labels, dataset.classes, k, seed)
     for name, part in zip(('training', 'test'), dataset.split, strict=True):
         if not len(part):
             raise InputError(f'the {name} part of the data set has no image')
+    if dataset.labels.ndim == 1:
+        counts = numpy.bincount(dataset.labels[dataset.split[0]], minlength=len(dataset.classes))
+        if not counts.all():
+            raise InputError(f'class {dataset.classes[int(counts.argmin())]!r} has no image in the training '
+                             'part of the data set')
     return [tuple(dataset.split)]
 
 
@@ -37,6 +41,9 @@ def k_folds(labels, classes, k, seed):
     Raises:
         InputError: a class has fewer images than there are folds.
     """
+    # imported here: it takes longer than all the rest, and who looks at images needs no folds
+    from sklearn.model_selection import KFold, StratifiedKFold
+
     if labels.ndim == 2:
         if len(labels) < k:
             raise InputError(f'{len(labels)} images are fewer than the {k} folds of --kfold')
@@ -44,8 +51,8 @@ def k_folds(labels, classes, k, seed):
     counts = numpy.bincount(labels, minlength=len(classes))
     rarest = int(counts.argmin())
     if counts[rarest] < k:
-        raise InputError(f'class {classes[rarest]!r} has {counts[rarest]} images, fewer than the '
-                         f'{k} folds of --kfold')
+        raise InputError(f'class {classes[rarest]!r} has {counts[rarest]} of the {len(labels)} images, '
+                         f'fewer than the {k} folds of --kfold')
     splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
     return list(splitter.split(numpy.zeros(len(labels)), labels))
 
@@ -106,6 +113,8 @@ def stratified_subset(labels, classes, n, seed):
     if 1 in counts:
         name = classes[int((counts == 1).argmax())]
         raise InputError(f'--n-images {n}: class {name!r} has one image only, and can have no share')
+    from sklearn.model_selection import train_test_split
+
     chosen, _ = train_test_split(
         numpy.arange(len(labels)), train_size=n, stratify=labels, random_state=seed)
     return numpy.sort(chosen)

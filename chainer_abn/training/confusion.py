@@ -2,7 +2,6 @@
 import matplotlib
 import numpy
 from matplotlib.figure import Figure
-from sklearn.metrics import confusion_matrix
 
 from chainer_abn.errors import one_line
 
@@ -17,6 +16,9 @@ def save(path, truth, predicted, classes):
             (T, 2, 2), and the picture shows the accuracy of each task.
         classes (sequence of str): names of the classes or tasks.
     """
+    # imported here for the same reason as in datasets/folds.py
+    from sklearn.metrics import confusion_matrix
+
     if numpy.ndim(truth) == 2:
         counts, picture = counts_by_task(truth, predicted), draw_accuracies
     else:

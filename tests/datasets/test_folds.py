@@ -29,7 +29,7 @@ def test_folds_depend_on_the_seed_alone():
 
 
 def test_a_class_smaller_than_the_folds_is_named():
-    with pytest.raises(InputError, match="class 'c' has 10 images, fewer than the 11"):
+    with pytest.raises(InputError, match="class 'c' has 10 of the 60 images, fewer than the 11"):
         k_folds(LABELS, 'abc', 11, 0)
 
 

@@ -67,7 +67,8 @@ def test_the_seed_alone_decides(labels, k, seed, other):
 def test_a_class_of_fewer_images_than_folds_is_refused_by_name(labels, k, seed):
     counts = numpy.bincount(labels)
     assume(counts.min() < k)
-    with pytest.raises(InputError, match=f"class '{NAMES[counts.argmin()]}' has {counts.min()} images"):
+    said = f"class '{NAMES[counts.argmin()]}' has {counts.min()} of the {len(labels)} images"
+    with pytest.raises(InputError, match=said):
         k_folds(labels, NAMES[:len(counts)], k, seed)
 
 

@@ -17,7 +17,7 @@ from chainer_abn.datasets import open_dataset
 from chainer_abn.datasets.folds import k_folds
 from chainer_abn.explain.inputs import to_batch
 from chainer_abn.training.extensions import TimedUpdater
-from chainer_abn.training.run_folder import RunFolder
+from chainer_abn.training.run_folder import RunFolder, new_folder
 
 import chainer
 
@@ -284,6 +284,24 @@ def test_skip_bad_says_how_many(script, tmp_path):
     assert '--skip-bad left out 1 of 12 images:' in result.err
     assert numpy.load(tmp_path / 'run/matrix/1-fold_heatmap.npy').sum() \
         + numpy.load(tmp_path / 'run/matrix/2-fold_heatmap.npy').sum() == 11
+
+
+def test_skip_bad_leaves_no_class_without_training_images(script, tmp_path):
+    images = tmp_path / 'images'
+    for part in 'train', 'val':
+        write_class_folders(images / part)
+    for path in (images / 'train/bee').iterdir():
+        path.write_text('nothing')
+    result = script('n_fold_train', '--dataset', images, '-a', 'resnet8', '--image-size', 16, '-k', 0,
+                    '-e', 1, '-b', 3, '--skip-bad', '--out', tmp_path / 'run')
+    assert result.status == 2 and '--skip-bad left out 6 of 24 images:' in result.err
+    assert result.err[-1] == "n_fold_train.py: class 'bee' has no image in the training part of the data set"
+
+
+def test_folders_of_one_second_have_numbers(tmp_path):
+    made = [new_folder(tmp_path / 'result', 'now') for _ in range(3)]
+    assert [folder.name for folder in made] == ['now', 'now-2', 'now-3']
+    assert all(folder.is_dir() and folder.parent.name == 'result' for folder in made)
 
 
 def test_default_out_is_named_by_the_time(python, tmp_path):
