@@ -10,7 +10,7 @@ from chainer_abn.errors import ArgumentParser
 from chainer_abn.links import ATTENTIONS, VARIANTS
 from chainer_abn.runtime import devices
 from chainer_abn.training.finetune import PARTS
-from chainer_abn.training.options import DTYPES
+from chainer_abn.training.options import DTYPES, MOST_FOLDS
 from chainer_abn.training.schedule import SCHEDULES
 from chainer_abn.training.settings import RECIPES
 
@@ -146,7 +146,7 @@ STORED = {None: text, int: whole, float: finite, size: numbers(whole, 2), three:
           part_list: numbers(text), epoch_list: numbers(whole), fold_list: numbers(whole),
           devices.gpu_numbers: lambda value: whole(value) or bool(value) and numbers(whole)(value)}
 # without these no fold can be told
-RANGES = {'kfold': lambda k: k == 0 or k > 1, 'seed': lambda seed: 0 <= seed < 1 << 32}
+RANGES = {'kfold': lambda k: k == 0 or 1 < k <= MOST_FOLDS, 'seed': lambda seed: 0 <= seed < 1 << 32}
 
 
 def wrong_arguments(arguments):

@@ -10,6 +10,7 @@ from chainer_abn.training.finetune import check_parts
 from chainer_abn.training.settings import settings_of
 
 DTYPES = 'float32', 'mixed16'
+MOST_FOLDS = 10_000             # each is looked for, also where none is trained
 MOST_WORKERS = 128              # processes that read images
 
 
@@ -86,6 +87,8 @@ def check_values(options):
     if options.workers and options.workers > MOST_WORKERS:
         raise InputError(f'--workers {options.workers}: more than {MOST_WORKERS}')
     check_pixels('--resize', options.resize)
+    if options.kfold > MOST_FOLDS:
+        raise InputError(f'--kfold {options.kfold}: more than {MOST_FOLDS}')
     if options.kfold == 1:
         raise InputError('--kfold 1: use at least 2, or 0 for the data set\'s own train / test split')
     if options.lr == 0:

@@ -113,7 +113,7 @@ def check(trainer):
     needed = {'epoch', 'iteration', 'validation/main/accuracy', 'validation/main/loss'}
     if not (isinstance(log, list) and all(are_numbers(entry) and needed <= entry.keys() for entry in log)):
         raise ValueError('the log is no list of entries')
-    if best.epoch and best.epoch not in [entry['epoch'] for entry in log]:
+    if (iterator.epoch or best.epoch) and best.epoch not in [entry['epoch'] for entry in log]:
         raise ValueError(f'the best epoch {best.epoch} is not in the log')
     if not (best.attributes is None
             or are_numbers(best.attributes) and set(best.attributes) == set(best.config['classes'])):

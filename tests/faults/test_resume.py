@@ -79,6 +79,7 @@ MADE_UP = [
     (f'{MAIN}current_position', -5), (f'{MAIN}current_position', 10 ** 12), (f'{MAIN}epoch', -5),
     (f'{MAIN}epoch', 10 ** 12), (f'{MAIN}epoch', 2 ** 63 - 1), (f'{MAIN}order', [24] * 12),
     (f'{MAIN}order', list(range(12))), (f'{MAIN}order', [-99] * 12), ('updater/iteration', -1),
+    ('extensions/KeepBest/epoch', 0), ('extensions/KeepBest/epoch', 9),
     *(('extensions/LogReport/_log', json.dumps(log)) for log in (
         {}, 5, None, [], [1], [[1]], [{}], [{**LOG, 'epoch': 'x'}], [{**LOG, 'lr': []}],
         [{**LOG, 'epoch': 9}])),

@@ -3,6 +3,7 @@
 Of generated data; the same bytes every time. Inputs that were found by fuzzing lie beside them and stay.
 """
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import numpy
 import scipy.io
-from parts import ARCH, BETWEEN, MAT_HEADER, joined, network, npy, whole
+from parts import BETWEEN, MAT_HEADER, joined, network, npy, whole
 from PIL import Image
-from targets import SomeImages
+from small import ARCH, SomeImages, state
 
 from chainer_abn import build
 from chainer_abn.datasets.folds import digest, folds_of
@@ -37,6 +38,17 @@ def npz():
         name, value = next(iter(change.items()))
         yield f'config-{name}', joined(b'network', b'config',
                                        json.dumps({**json.loads(config), **change}).encode())
+
+
+def snapshot():
+    arrays = {name: array for name, array in state().items() if 'network/' not in name}
+    for name, array in arrays.items():
+        if array.shape or array.dtype.char == 'U':
+            yield name.replace('/', '-').replace(':', '-'), BETWEEN.join(
+                [name.encode(), npy(array) if array.shape else str(array).encode()])
+    numbers = [(name.encode(), b'%g' % array) for name, array in arrays.items()
+               if not array.shape and array.dtype.char != 'U']
+    yield 'numbers', BETWEEN.join(itertools.chain(*numbers))
 
 
 def pth():
@@ -194,7 +206,8 @@ def archive():
 
 def main():
     makers = {'npz': npz, 'cifar': cifar, 'mat': mat, 'voc': voc, 'image': image, 'folder': folder,
-              'config': config, 'pth': pth, 'predictions': predicted, 'lists': lists, 'archive': archive}
+              'config': config, 'snapshot': snapshot, 'pth': pth, 'predictions': predicted, 'lists': lists,
+              'archive': archive}
     for reader, files in makers.items():
         (CORPUS / reader).mkdir(parents=True, exist_ok=True)
         for name, content in files():

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 
 import numpy
+from small import ARCH
 
 from chainer_abn import build
 from chainer_abn.training import checkpoint
@@ -21,7 +22,6 @@ from chainer_abn.training import checkpoint
 import chainer
 
 BETWEEN = b'<|>'
-ARCH = 'densenet-bc-10-1'       # the smallest network that there is
 MAT_HEADER = b'MATLAB 5.0 MAT-file'.ljust(124) + b'\0\1IM'
 
 

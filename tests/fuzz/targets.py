@@ -3,15 +3,19 @@
 It comes back when the reader made something of the bytes or refused them in one line that names the file;
 whatever else is raised is a fault of the reader.
 """
+import contextlib
 import io
+import json
 import os
+import random
 import shutil
 from pathlib import Path
 from unittest import mock
 
 import numpy
-from parts import ARCH, BETWEEN, whole
+from parts import BETWEEN, pairs, whole
 from PIL import Image
+from small import ARCH, LOG, SomeImages, state, training
 
 from chainer_abn.datasets import celeba, cifar, compcars, download, imagenet, svhn
 from chainer_abn.datasets.archives import unpack, unpack_nested
@@ -23,10 +27,13 @@ from chainer_abn.datasets.masks import Masks
 from chainer_abn.datasets.mat import read_mat, shapes
 from chainer_abn.errors import InputError, one_line
 from chainer_abn.report.found import Found, open_run
-from chainer_abn.training import checkpoint, held_out, predictions, resume, weights
+from chainer_abn.training import checkpoint, held_out, predictions, resume, runner, weights
+from chainer_abn.training import snapshot as snapshots
 from chainer_abn.training.arguments import make_parser
 from chainer_abn.training.run_folder import RunFolder
 from chainer_abn.training.torch_file import TorchFile
+
+from chainer.training import extensions
 
 PIXELS = 1 << 20                # of an image; Pillow's own limit is some hundred times that, and slow
 
@@ -62,6 +69,38 @@ def npz(data, folder):
     path = written(whole(data), folder / 'a.npz')
     tried(path, checkpoint.read_npz, path)
     tried(path, weights.read_network, path)
+
+
+def snapshot(data, folder):
+    """Names and contents of a snapshot's arrays, and what a training asks of the state that it comes to."""
+    path, trainer = folder / 'a.npz', training()
+    arrays = {**state(), **{name: array_of(name, content) for name, content in pairs(data.split(BETWEEN))}}
+    # that reader is looked at by itself
+    with mock.patch.object(checkpoint, 'read_npz', lambda _: arrays):
+        loaded = tried(path, lambda: [snapshots.load(path, trainer)])
+    if loaded:
+        trainer.updater.get_iterator('main').next()
+        trainer.get_extension('Schedule')(trainer)
+        numpy.random.random(700)
+        random.random()
+        reports = [trainer.get_extension(name) for name in ('LogReport', 'plot_loss', 'plot_accuracy')]
+        for report in reports:
+            report._summary.compute_mean()
+        if trainer.updater.epoch:
+            runner.summary_row(trainer, 1)
+            extensions.PrintReport([*LOG], reports[0], io.StringIO())._print(reports[0].log[-1])
+
+
+def array_of(name, content):
+    """The array that bytes stand for: a .npy file, numbers in JSON, or text."""
+    if content.startswith(b'\x93NUMPY'):
+        with contextlib.suppress(Exception):            # a damaged header can raise anything
+            return numpy.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    text, kind = content.decode('utf-8', 'replace'), state().get(name, numpy.array('')).dtype
+    if kind.char != 'U':
+        with contextlib.suppress(ValueError, TypeError, OverflowError, RecursionError):
+            return numpy.array(json.loads(text), kind)
+    return numpy.array(text)
 
 
 def pth(data, folder):
@@ -190,19 +229,6 @@ NOW = {'device': 'cpu', 'pretrained_sha256': None, 'arguments': {'pretrained': N
        'classes': ['ant', 'bee'], 'data': {'images': 12}}
 
 
-class SomeImages:
-    classes, labels, split = ('ant', 'bee'), numpy.arange(12) % 2, (numpy.arange(8), numpy.arange(8, 12))
-
-    def __len__(self):
-        return len(self.labels)
-
-    def name(self, i):
-        return f'image {i}'
-
-    def image(self, i, cover=None):
-        return numpy.zeros((4, 6, 3), 'u1')
-
-
 def table(data, folder):
     """Tables of predictions."""
     path = written(data, folder / 'a.csv')
@@ -234,4 +260,5 @@ def archive(data, folder):
 
 
 TARGETS = {'npz': npz, 'cifar': cifar_binary, 'mat': mat, 'voc': voc, 'image': image, 'folder': tree,
-           'config': run, 'pth': pth, 'predictions': table, 'lists': lists, 'archive': archive}
+           'config': run, 'snapshot': snapshot, 'pth': pth, 'predictions': table, 'lists': lists,
+           'archive': archive}

@@ -123,6 +123,7 @@ WRONG = {
         '--epoch 1 2': 'unrecognized arguments: 2',
         '--kfold 1': '--kfold 1',
         '--kfold -2': '--kfold -2',
+        '--kfold 10001': '--kfold 10001: more than 10000',
         '--kfold 7': 'class \'ant\' has 6 of the 12 images, fewer than the 7 folds',
         '--folds 1,3': '--folds 3: there are 2 folds',
         '--folds 0': '--folds',
