@@ -4,12 +4,15 @@ import re
 import shlex
 import sys
 
+from chainer_abn.datasets import NAMES
 from chainer_abn.errors import InputError
 
 # of the command line that goes on, not of the run
 NOT_SETTINGS = 'resume', 'force'
 # the same results come of another value, or what they are computed on says that it differs
-FREE = 'gpu', 'accelerator', 'threads', 'workers', 'data_dir', 'max_pixels'
+FREE = 'gpu', 'accelerator', 'threads', 'workers', 'max_pixels'
+# where the images are; whether they are the same is looked at by themselves
+PLACES = 'dataset', 'data_dir'
 DATA = {'names': 'other names of images',
         'pixels': 'other pixels in the images', 'folds': 'other labels, or other images in the folds'}
 
@@ -48,7 +51,8 @@ def options_of(run, config, given):
         if value is not None and value != before:
             if name == 'milestones' and stored.get('schedule') != 'multistep':
                 raise InputError(f'--milestones: a {stored.get("schedule")} schedule has none')
-            if name not in FREE:
+            moved = name in PLACES and not {value, before} & set(NAMES)
+            if name not in FREE and not moved:
                 differ.append(f'--{name.replace("_", "-")} {shown(value)}, not {shown(before)}')
             setattr(options, name, value)
     for name in NOT_SETTINGS:
@@ -92,6 +96,8 @@ def differences(old, new):
 def check(run, old, new, differ, force):
     """Refuse to go on where anything differs; where it is forced, ``config.json`` tells of it.
 
+    It also tells where the images are now.
+
     Args:
         run (RunFolder)
         old, new (dict): as for :func:`differences`.
@@ -103,6 +109,9 @@ def check(run, old, new, differ, force):
     """
     differ = [*differ, *differences(old, new)]
     if not differ:
+        arguments = {**old['arguments'], **{name: new['arguments'].get(name) for name in PLACES}}
+        if arguments != old['arguments']:
+            run.write_config({**old, 'arguments': arguments})
         return
     if not force:
         raise refused(run, differ)

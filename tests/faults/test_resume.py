@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from helpers import contents
+from helpers import contents, write_class_folders
 from kill_resume import main
 
 from chainer_abn.training import checkpoint
@@ -194,6 +194,23 @@ def test_forced_on_other_images_it_goes_on_again_by_itself(tmp_path):
 def test_flags_that_say_what_the_run_has_are_welcome(whole, stopped, script, tiny):
     assert script('n_fold_train', '--resume', stopped, *tiny, '--workers', 1).status == 0
     assert contents(stopped) == contents(whole)
+
+
+def test_images_may_have_moved(script, tmp_path, cut):
+    there, here, run = tmp_path / 'there', tmp_path / 'here', tmp_path / 'run'
+    flags = ('--dataset', write_class_folders(there), '-a', 'resnet8', '--image-size', 16, '-k', 2, '-e', 1,
+             '-b', 3, '-g', -1, '--threads', 1, '--out')
+    assert script('n_fold_train', *flags, tmp_path / 'whole').status == 0
+    cut(3)
+    assert script('n_fold_train', *flags, run).status == 130
+    cut(NEVER)
+    there.rename(here)
+    write_class_folders(there, seed=1)
+    for wrong in there, 'shapes':
+        assert script('n_fold_train', '--resume', run, '--dataset', wrong).status == 2
+    assert script('n_fold_train', '--resume', run, '--dataset', here).status == 0
+    assert contents(run) == contents(tmp_path / 'whole')
+    assert RunFolder.open(run)[1]['arguments']['dataset'] == str(here)
 
 
 def test_snapshots_come_as_often_as_asked(script, tiny, tmp_path, before):
