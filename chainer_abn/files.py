@@ -71,12 +71,9 @@ def only_writer(folder):
     A file system without locks does not keep anyone away.
 
     Raises:
-        InputError: another process writes there, or the folder may not be read.
+        InputError: another process writes there.
     """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f'{folder}: {error.strerror}') from None
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

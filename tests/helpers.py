@@ -6,6 +6,9 @@ import numpy
 from hypothesis import settings
 from PIL import Image
 
+import chainer_abn
+from chainer_abn.training import checkpoint
+
 ROOT = Path(__file__).parents[1]
 TIMES = 'elapsed_time', 'images_per_second', 'waiting_share'
 # of tests with hypothesis: the same examples each time, and nothing kept on the disk
@@ -22,6 +25,17 @@ def write_class_folders(root, n_per_class=6, classes=('ant', 'bee'), size=(40, 3
             pixels[..., label % 3] += 160
             Image.fromarray(pixels.astype('u1')).save(root / name / f'{i}.png')
     return root
+
+
+def save_network(path, classes=('ant', 'bee'), variant='abn', size=32, multitask=False, seed=0):
+    """A network file of a resnet8 that has learnt nothing."""
+    numpy.random.seed(seed)
+    net = chainer_abn.build('resnet8', len(classes), variant, multitask=multitask)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(path, net, checkpoint.make_config(
+        arch='resnet8', variant=variant, attention='residual', dropout=None, in_channels=3, classes=classes,
+        image_size=[size] * 2, resize=[size] * 2, mean=[0.5] * 3, std=[0.25] * 3, multitask=multitask))
+    return path
 
 
 def runs(process):

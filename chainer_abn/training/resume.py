@@ -11,8 +11,8 @@ from chainer_abn.errors import InputError
 NOT_SETTINGS = 'resume', 'force'
 # the same results come of another value, or what they are computed on says that it differs
 FREE = 'gpu', 'accelerator', 'threads', 'workers', 'max_pixels'
-# where the images are; whether they are the same is looked at by themselves
-PLACES = 'dataset', 'data_dir'
+# where files are; whether they are the same is looked at by themselves
+PLACES = 'dataset', 'data_dir', 'pretrained'
 DATA = {'names': 'other names of images',
         'pixels': 'other pixels in the images', 'folds': 'other labels, or other images in the folds'}
 
@@ -51,7 +51,7 @@ def options_of(run, config, given):
         if value is not None and value != before:
             if name == 'milestones' and stored.get('schedule') != 'multistep':
                 raise InputError(f'--milestones: a {stored.get("schedule")} schedule has none')
-            moved = name in PLACES and not {value, before} & set(NAMES)
+            moved = name in PLACES and not (name == 'dataset' and {value, before} & set(NAMES))
             if name not in FREE and not moved:
                 differ.append(f'--{name.replace("_", "-")} {shown(value)}, not {shown(before)}')
             setattr(options, name, value)
@@ -96,7 +96,7 @@ def differences(old, new):
 def check(run, old, new, differ, force):
     """Refuse to go on where anything differs; where it is forced, ``config.json`` tells of it.
 
-    It also tells where the images are now.
+    It also tells where the files are now.
 
     Args:
         run (RunFolder)

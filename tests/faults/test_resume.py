@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from helpers import contents, write_class_folders
+from helpers import contents, save_network, write_class_folders
 from kill_resume import main
 
 from chainer_abn.training import checkpoint
@@ -196,21 +196,26 @@ def test_flags_that_say_what_the_run_has_are_welcome(whole, stopped, script, tin
     assert contents(stopped) == contents(whole)
 
 
-def test_images_may_have_moved(script, tmp_path, cut):
-    there, here, run = tmp_path / 'there', tmp_path / 'here', tmp_path / 'run'
-    flags = ('--dataset', write_class_folders(there), '-a', 'resnet8', '--image-size', 16, '-k', 2, '-e', 1,
-             '-b', 3, '-g', -1, '--threads', 1, '--out')
+def test_images_and_the_pretrained_network_may_have_moved(script, tmp_path, cut):
+    there, here, run, source = (tmp_path / name for name in ('there', 'here', 'run', 'net.npz'))
+    save_network(source, ['ant', 'bee'], size=16)
+    flags = ('--dataset', write_class_folders(there), '--pretrained', source, '--image-size', 16, '-k', 2,
+             '-e', 1, '-b', 3, '-g', -1, '--threads', 1, '--out')
     assert script('n_fold_train', *flags, tmp_path / 'whole').status == 0
     cut(3)
     assert script('n_fold_train', *flags, run).status == 130
     cut(NEVER)
     there.rename(here)
+    moved = source.rename(tmp_path / 'moved.npz')
     write_class_folders(there, seed=1)
-    for wrong in there, 'shapes':
-        assert script('n_fold_train', '--resume', run, '--dataset', wrong).status == 2
-    assert script('n_fold_train', '--resume', run, '--dataset', here).status == 0
+    save_network(source, ['ant', 'bee'], size=16, seed=1)
+    flags = '--dataset', here, '--pretrained', moved
+    for wrong in ('--dataset', there), ('--dataset', 'shapes'), ('--pretrained', source):
+        assert script('n_fold_train', '--resume', run, *flags, *wrong).status == 2
+    assert script('n_fold_train', '--resume', run, *flags).status == 0
     assert contents(run) == contents(tmp_path / 'whole')
-    assert RunFolder.open(run)[1]['arguments']['dataset'] == str(here)
+    arguments = RunFolder.open(run)[1]['arguments']
+    assert (arguments['dataset'], arguments['pretrained']) == (str(here), str(moved))
 
 
 def test_snapshots_come_as_often_as_asked(script, tiny, tmp_path, before):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
-from helpers import write_class_folders
+from helpers import save_network, write_class_folders
 from PIL import Image
 
 import chainer_abn
@@ -21,7 +21,6 @@ from chainer_abn.explain.look import look
 from chainer_abn.explain.scores import THRESHOLDS, Found, pointing_hit
 from chainer_abn.scores.__main__ import PROGRAM, main
 from chainer_abn.scores.tally import Tally
-from chainer_abn.training import checkpoint
 from chainer_abn.training.run_folder import RunFolder
 
 METHODS = ['attention', 'cam', 'grad-cam', 'grad-cam++']
@@ -43,16 +42,6 @@ def scores(capsys, monkeypatch):
         out, err = capsys.readouterr()
         return SimpleNamespace(status=stopped.value.code or 0, out=out.splitlines(), err=err.splitlines())
     return run
-
-
-def save_network(path, classes=('ant', 'bee'), variant='abn', size=32, multitask=False, seed=0):
-    numpy.random.seed(seed)
-    net = chainer_abn.build('resnet8', len(classes), variant, multitask=multitask)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, net, checkpoint.make_config(
-        arch='resnet8', variant=variant, attention='residual', dropout=None, in_channels=3, classes=classes,
-        image_size=[size] * 2, resize=[size] * 2, mean=[0.5] * 3, std=[0.25] * 3, multitask=multitask))
-    return path
 
 
 def make_run(root, dataset, n_images=None, finished=(1, 2), skip_bad=None, good=None, **network):
