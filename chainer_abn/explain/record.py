@@ -66,7 +66,11 @@ class Record:
         if not self.resume or not self.path.exists():
             return frozenset()
         with only_writer(self.folder):
-            os.truncate(self.path, _length_of_whole_lines(self.path))
+            try:
+                length = _length_of_whole_lines(self.path)
+            except OSError as error:            # no file, or unreadable
+                raise InputError(f'{self.path}: {error.strerror}') from None
+            os.truncate(self.path, length)
         return frozenset(hash((row['file'], row['stem'])) for row in self.rows())
 
     def beside(self, inputs):

@@ -564,3 +564,14 @@ def test_a_damaged_record_is_told(model, script, tmp_path, name, content):
     (tmp_path / 'maps' / name).write_text(content)
     result = script('visualize', *flags, '--resume')
     assert result.status == 2 and len(result.err) == 1 and name in result.err[0]
+
+
+@pytest.mark.parametrize('make, said', [(os.mkdir, 'Is a directory'), (os.mkfifo, 'is no file')])
+def test_a_record_that_is_no_file_is_told(model, script, tmp_path, make, said):
+    flags = '--model', model, photo(tmp_path / 'in.png', (20, 20)), '--out', tmp_path / 'maps'
+    assert script('visualize', *flags).status == 0
+    record = tmp_path / 'maps/predictions.csv'
+    record.unlink()
+    make(record)
+    result = script('visualize', *flags, '--resume')
+    assert result.status == 2 and result.err == [f'visualize.py: {record}: {said}']
