@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 from pathlib import Path
@@ -50,6 +51,17 @@ def open_file(path):
         file.close()
         raise OSError(errno.EINVAL, 'is no file', str(path))
     return file
+
+
+def read_file(path):
+    """The bytes of a file. Raises OSError, also where it is none."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_text(path, **options):
+    """The same file as text; ``options`` are those of io.TextIOWrapper."""
+    return io.TextIOWrapper(open_file(path), **options)
 
 
 def sync_folder(folder):

@@ -11,6 +11,7 @@ import numpy
 
 from chainer_abn.datasets.download import Remote, cache_dir
 from chainer_abn.errors import InputError
+from chainer_abn.files import read_file
 
 SIDE = 32
 
@@ -116,7 +117,7 @@ def _reader(source, data_dir):
 
 def _read_file(path):
     try:
-        return path, path.read_bytes()
+        return path, read_file(path)
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from None
 

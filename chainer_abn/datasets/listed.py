@@ -6,6 +6,7 @@ import numpy
 
 from chainer_abn.datasets.images import read_image
 from chainer_abn.errors import InputError
+from chainer_abn.files import read_file
 
 
 class Listed:
@@ -77,7 +78,7 @@ def read_rows(path, url):
         InputError: no such file, other bytes than UTF-8, or no row.
     """
     try:
-        text = path.read_bytes().decode('utf-8-sig')
+        text = read_file(path).decode('utf-8-sig')
     except FileNotFoundError:
         raise InputError(f'{path}: no such file; it is had from {url}') from None
     except OSError as error:

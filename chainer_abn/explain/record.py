@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import only_writer, open_file
+from chainer_abn.files import only_writer, open_file, open_text
 from chainer_abn.training.run_folder import read_json
 
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}       # a file's name can be any bytes
@@ -48,7 +48,7 @@ class Record:
     def rows(self):
         """The lines of the table as dicts, one after the other."""
         try:
-            with open(self.path, newline='', **ENCODING) as file:
+            with open_text(self.path, newline='', **ENCODING) as file:
                 lines = csv.reader(file)
                 if next(lines, self.columns) != self.columns:
                     raise InputError(f'{self.path}: not a table of these settings')

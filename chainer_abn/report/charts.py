@@ -2,7 +2,6 @@
 import io
 import math
 import warnings
-from pathlib import Path
 
 import matplotlib
 import numpy
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
+from chainer_abn.files import read_file
 from chainer_abn.report.markup import Picture
 from chainer_abn.training import confusion
 
@@ -126,7 +126,7 @@ def saved(figure, **options):
 def picture_of(path):
     """A .png file as it is -> Picture; None where there is no such file or it is damaged."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
             return Picture(data, 'image/png', *opened.size)

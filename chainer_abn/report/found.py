@@ -4,6 +4,7 @@ import shlex
 import numpy
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import open_file
 from chainer_abn.training import predictions
 from chainer_abn.training.run_folder import RunFolder, is_number, read_json
 
@@ -90,7 +91,8 @@ class Found:
         path = f'{self.run.matrix(fold)}.npy'
         n = len(self.classes)
         try:
-            counts = numpy.load(path, allow_pickle=False)
+            with open_file(path) as file:
+                counts = numpy.load(file, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f'no confusion matrix of fold {fold} ({path} is missing)') from None
         except Exception as error:          # a damaged header can raise anything

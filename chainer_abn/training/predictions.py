@@ -8,7 +8,7 @@ import numpy
 
 from chainer_abn.errors import InputError
 from chainer_abn.explain.inputs import softmax
-from chainer_abn.files import replacing
+from chainer_abn.files import open_text, replacing
 
 # names of files are written as the bytes that they are
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
@@ -78,7 +78,7 @@ def read(path, classes, multitask):
         InputError: no such file, damaged, or of other classes.
     """
     try:
-        with open(path, newline='', **ENCODING) as file:
+        with open_text(path, newline='', **ENCODING) as file:
             header, *rows = csv.reader(file)
         if header != columns(classes, multitask) or any(len(row) != len(header) for row in rows):
             raise ValueError('not the columns of this run')

@@ -2,6 +2,7 @@
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -215,6 +216,16 @@ def test_what_is_missing_or_damaged_is_told(copy, images):
     assert 'Without maps' in page.text and {heading[:6] for heading in page.cards} == {'Fold 2'}
     assert not any('attention map' in image['alt'] for image in page.all('img'))
     assert any('as the network saw it' in image['alt'] for image in page.all('img'))
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, lambda path: os.symlink('/dev/zero', path)])
+def test_what_is_no_file_is_not_waited_for(copy, images, make):
+    told = [copy.predictions(1), copy.log(1), copy.best_network(2), copy.root / 'matrix/1-fold_heatmap.npy']
+    for path in *told, copy.root / 'matrix/1-fold_heatmap.png':
+        path.unlink()
+        make(path)
+    page = rewritten(copy, images)
+    assert all(str(path) in page.text for path in told)
 
 
 def test_an_image_that_has_vanished_costs_its_picture_only(copy, images, tmp_path):
