@@ -16,7 +16,8 @@ _held = set()                   # descriptors of the folders that this process k
 def replacing(path, sync=True):
     """A binary file to write to; it takes the place of ``path`` when all went well.
 
-    ``sync``: it is on the disk by then, also if the machine should fail.
+    Where that is a link, the link is replaced and not what it leads to. ``sync``: it is on the disk by then,
+    also if the machine should fail.
 
     Raises:
         OSError: it cannot be written, such as for a full disk; ``path`` is its ``filename`` then, and what
@@ -24,7 +25,8 @@ def replacing(path, sync=True):
     """
     part = Path(f'{path}.part')
     try:
-        with open(part, 'wb') as file:
+        part.unlink(missing_ok=True)            # of a process that was killed; or a link
+        with open(part, 'xb') as file:
             yield file
             if sync:
                 file.flush()

@@ -94,6 +94,9 @@ class Record:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(only_writer(self.folder))
+                for path in self.path, self.settings_path:
+                    if path.is_symlink():
+                        raise InputError(f'--out {path}: a link; nothing is written where it leads')
                 goes_on = self.resume and self.path.exists()
                 self.file = stack.enter_context(
                     open(self.path, 'a' if goes_on else 'w', newline='', **ENCODING))

@@ -1,10 +1,10 @@
 """The paper's figures and ours: in the terminal, as Markdown, CSV and a chart."""
 import csv
 import io
-import os
 from pathlib import Path
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import replacing
 from chainer_abn.tables.chart import draw
 from chainer_abn.tables.results import CONFIDENCE, collect, comparisons, deviations
 
@@ -33,9 +33,8 @@ def show(table, out):
         for file, content in zip(files, (
                 markdown(table.title, heading, [header, *rows], below).encode(errors='surrogateescape'),
                 comma_separated(table, results).encode(), picture.getvalue()), strict=True):
-            part = file.with_name(file.name + '.part')
-            part.write_bytes(content)
-            os.replace(part, file)
+            with replacing(file) as part:
+                part.write(content)
     except OSError as error:
         raise InputError(f'--out {out}: {error.strerror}') from None
     print('written:', ', '.join(map(str, files)))

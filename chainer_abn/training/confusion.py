@@ -4,6 +4,7 @@ import numpy
 from matplotlib.figure import Figure
 
 from chainer_abn.errors import one_line
+from chainer_abn.files import replacing
 
 
 def save(path, truth, predicted, classes):
@@ -23,10 +24,12 @@ def save(path, truth, predicted, classes):
         counts, picture = counts_by_task(truth, predicted), draw_accuracies
     else:
         counts, picture = confusion_matrix(truth, predicted, labels=range(len(classes))), draw
-    numpy.save(path.with_name(path.name + '.npy'), counts)
+    with replacing(path.with_name(path.name + '.npy')) as file:
+        numpy.save(file, counts)
     # a name with two $ is no formula
-    with matplotlib.rc_context({'text.parse_math': False}):
-        picture(counts, classes).savefig(path.with_name(path.name + '.png'), dpi=100)
+    with matplotlib.rc_context({'text.parse_math': False}), \
+            replacing(path.with_name(path.name + '.png')) as file:
+        picture(counts, classes).savefig(file, format='png', dpi=100)
 
 
 def counts_by_task(truth, predicted):

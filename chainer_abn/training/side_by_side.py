@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from chainer_abn import interrupt, progress
 from chainer_abn.datasets.images import set_limit
 from chainer_abn.errors import DISK, Diverged, InputError, disk_failure, one_line
+from chainer_abn.files import replacing
 from chainer_abn.runtime import devices, threads
 from chainer_abn.training.runner import train_fold
 
@@ -177,7 +178,8 @@ class Parent:
         if details.strip():
             file = self.task.run.error(child.what)
             with contextlib.suppress(OSError):          # such as a full disk, which may be the reason
-                file.write_text(details)
+                with replacing(file) as content:
+                    content.write(details.encode(errors='surrogateescape'))
                 reason = f'{reason}; more in {file}'
         self.failures.append(Failure(child.fold, child.device, status, reason))
         self.warn(self.failures[-1])

@@ -40,6 +40,11 @@ def names(run):
     return sorted(path.name for path in run.glob('snap/*_trainer-*'))
 
 
+def sizes(folder):
+    """Of all that is in a folder, and when it was written."""
+    return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob('*')}
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -227,6 +232,18 @@ def test_snapshots_come_as_often_as_asked(script, tiny, tmp_path, before):
         assert not names(run)
         shutil.rmtree(run)
     assert found == [[], ['2-1_fold_trainer-6.npz']]
+
+
+@pytest.mark.parametrize('name', ['loss1.png', 'snap', 'summary.json.part', 'model/2-1_fold.npz', 'new'])
+def test_nothing_is_written_where_links_lead(stopped, script, tmp_path, name):
+    link = stopped / name
+    elsewhere = link.rename(tmp_path / 'kept') if link.exists() else tmp_path / 'nowhere'
+    link.symlink_to(elsewhere)
+    before = sizes(tmp_path)
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 2 and len(result.err) == 1
+    assert result.err[0].startswith(f'n_fold_train.py: {link}: a link, and ')
+    assert sizes(tmp_path) == before
 
 
 def test_what_a_killed_process_left_is_removed(stopped, script, whole):

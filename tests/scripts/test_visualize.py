@@ -566,6 +566,17 @@ def test_a_damaged_record_is_told(model, script, tmp_path, name, content):
     assert result.status == 2 and len(result.err) == 1 and name in result.err[0]
 
 
+@pytest.mark.parametrize('name', ['predictions.csv', 'settings.json'])
+def test_no_table_is_written_where_a_link_leads(model, script, tmp_path, name):
+    link, kept = tmp_path / 'maps' / name, tmp_path / 'kept'
+    kept.write_text('mine')
+    link.parent.mkdir()
+    link.symlink_to(kept)
+    result = script('visualize', '--model', model, photo(tmp_path / 'in.png', (20, 20)), '--out', link.parent)
+    assert result.status == 2 and result.err[0].startswith(f'visualize.py: --out {link}: a link')
+    assert kept.read_text() == 'mine' and os.listdir(link.parent) == [name]
+
+
 @pytest.mark.parametrize('make, said', [(os.mkdir, 'Is a directory'), (os.mkfifo, 'is no file')])
 def test_a_record_that_is_no_file_is_told(model, script, tmp_path, make, said):
     flags = '--model', model, photo(tmp_path / 'in.png', (20, 20)), '--out', tmp_path / 'maps'
