@@ -9,7 +9,8 @@ import sys
 from chainer_abn import interrupt
 
 # what ends a program that writes files, and a person can mend
-DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM
+DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, \
+    errno.EISDIR
 
 
 class InputError(ValueError):

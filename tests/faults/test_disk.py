@@ -45,3 +45,12 @@ def test_side_by_side_each_fold_is_told(script, tiny, tmp_path, room):
         f'fold {fold} failed on cpu: cannot write {run}/snap/2-{fold}_fold_model.npz: File too large'
         for fold in (1, 2)]
     assert last.endswith(f'folds 1, 2 not finished; go on with: python n_fold_train.py --resume {run}')
+
+
+@pytest.mark.parametrize('name', ['loss1.png', 'matrix/1-fold_heatmap.npy', 'model/2-1_fold.npz'])
+def test_a_folder_in_the_place_of_a_file_ends_the_run_in_one_line(script, tiny, tmp_path, before, name):
+    run = tmp_path / 'run'
+    before(2, (run / name).mkdir)
+    result = script('n_fold_train', *tiny, '--out', run)
+    assert result.status == 2 and result.err[-1].startswith(
+        f'n_fold_train.py: cannot write {run / name}: Is a directory; go on with: python n_fold_train.py')

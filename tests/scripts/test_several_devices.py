@@ -1,6 +1,7 @@
 """n_fold_train.py with --gpu 0,1, mostly as --gpu -1,-1: two processes on the CPU."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_two_processes_write_the_same(one_by_one, script, tmp_path):
 
 def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path, monkeypatch):
     run = tmp_path / 'run'
-    snapshot, obstacle = run / 'snap/3-1_fold_trainer-2.npz', run / 'matrix/2-fold_heatmap.npy'
+    snapshot, obstacle = run / 'snap/3-1_fold_trainer-2.npz', run / 'log/3-2_fold_log.json'
     begin = RunFolder.begin
 
     def with_obstacles(*arguments):
@@ -85,14 +86,14 @@ def test_a_fold_that_fails_is_told_and_gone_on_with(one_by_one, script, tmp_path
     assert first.startswith(f'fold 1 failed on cpu: {snapshot}: ')
     assert '; no other snapshot of fold 1 is left; remove ' in first
     traceback = run / 'log/fold-2-error.txt'
-    assert second.startswith('fold 2 failed on cpu: IsADirectoryError: ')
+    assert second.startswith('fold 2 failed on cpu: Error: ')
     assert second.endswith(f'; more in {traceback}')
     assert traceback.read_text().startswith('Traceback') and str(obstacle) in traceback.read_text()
     assert last == f'n_fold_train.py: folds 1, 2 not finished; {go_on}' == result.err[-1]
     assert [row['fold'] for row in summary(run)['folds']] == [3]
     assert result.out[-1].startswith('mean') and 'over 1 folds' in result.out[-1]
 
-    obstacle.rmdir()
+    shutil.rmtree(obstacle)
     result = script('n_fold_train', '--resume', run)        # on the devices that it was started with
     assert result.status == 2
     assert result.err == [first, f'n_fold_train.py: fold 1 not finished; {go_on}']
