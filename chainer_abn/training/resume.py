@@ -3,6 +3,7 @@ import argparse
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from chainer_abn.datasets import NAMES
 from chainer_abn.errors import InputError
@@ -105,8 +106,12 @@ def check(run, old, new, differ, force):
         force (bool)
 
     Raises:
-        InputError: tells all that differs.
+        InputError: tells all that differs; or a link in the folder, by which who made it would say where is
+            written to.
     """
+    if link := next(filter(Path.is_symlink, run.root.rglob('*')), None):
+        raise InputError(f'{link}: a link, and a run is not gone on with where links lead; put in its place '
+                         'what it leads to')
     differ = [*differ, *differences(old, new)]
     if not differ:
         arguments = {**old['arguments'], **{name: new['arguments'].get(name) for name in PLACES}}

@@ -143,13 +143,7 @@ class RunFolder:
         """Remove what a process left that was killed while it wrote, and snapshots of finished folds.
 
         Only the process that writes to the folder may do that.
-
-        Raises:
-            InputError: a link is there; who made the folder would say by it where is written to.
         """
-        if link := next(filter(Path.is_symlink, self.root.rglob('*')), None):
-            raise InputError(f'{link}: a link, and a run is not gone on with where links lead; put in its '
-                             'place what it leads to')
         for path in filter(Path.is_file, self.root.rglob('*.part')):
             path.unlink()
         for path in filter(Path.is_dir, self.root.glob(f'log/{self.kfold}-*_fold_log.json?*')):

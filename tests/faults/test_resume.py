@@ -240,7 +240,7 @@ def test_nothing_is_written_where_links_lead(stopped, script, tmp_path, name):
     elsewhere = link.rename(tmp_path / 'kept') if link.exists() else tmp_path / 'nowhere'
     link.symlink_to(elsewhere)
     before = sizes(tmp_path)
-    result = script('n_fold_train', '--resume', stopped)
+    result = script('n_fold_train', '--resume', stopped, '--force', '-e', 3)
     assert result.status == 2 and len(result.err) == 1
     assert result.err[0].startswith(f'n_fold_train.py: {link}: a link, and ')
     assert sizes(tmp_path) == before
