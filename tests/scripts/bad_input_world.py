@@ -128,7 +128,7 @@ class Bomb:
 
 
 def make_runs():
-    """Copies of the run, each damaged in one place; the big files are links."""
+    """Copies of the run, each damaged in one place; the big files are the same."""
     config, summary = (json.loads(Path('run', f'{name}.json').read_text()) for name in ('config', 'summary'))
     row = summary['folds'][0]
     for name, wrong in {
@@ -158,6 +158,8 @@ def make_runs():
     make_run('photos', {**config, 'arguments': {**config['arguments'], 'dataset': 'images'}}, summary)
     make_run('moved', {**config, 'arguments': {**config['arguments'], 'dataset': 'nowhere'}}, summary)
     make_run('changed', {**config, 'arguments': {**config['arguments'], 'n_images': 30}}, summary)
+    make_run('linked', config, summary)
+    os.symlink('/', 'runs/linked/tensorboard')
     make_run('configless', config, summary)
     os.remove('runs/configless/config.json')
     make_run('report-folder', config, summary)
@@ -176,4 +178,4 @@ def make_run(name, config, summary):
             text = content if isinstance(content, (str, bytes)) else json.dumps(content)
             write(root / f'{file}.json', text)
     for part in 'snap', 'model', 'log', 'matrix':
-        os.symlink(f'../../run/{part}', root / part)
+        shutil.copytree(Path('run', part), root / part, copy_function=os.link)

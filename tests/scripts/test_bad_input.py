@@ -38,6 +38,7 @@ WRONG = {
         '--resume runs/moved': '--dataset nowhere: no such folder',
         '--resume runs/changed': 'runs/changed: ',
         '--resume runs/photos': 'runs/photos: ',
+        '--resume runs/linked --force': 'runs/linked/tensorboard: a link, and a run is not gone on with',
         '--dataset . -a resnet8': '--out result: lies in --dataset .; name a folder',
         '--summary': '--summary: --arch is missing',
         '--summary -a resnet9': "unknown architecture 'resnet9': nearest are resnet8",
