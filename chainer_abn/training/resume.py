@@ -3,7 +3,6 @@ import argparse
 import re
 import shlex
 import sys
-from pathlib import Path
 
 from chainer_abn.datasets import NAMES
 from chainer_abn.errors import InputError
@@ -106,12 +105,15 @@ def check(run, old, new, differ, force):
         force (bool)
 
     Raises:
-        InputError: tells all that differs; or a link in the folder, by which who made it would say where is
-            written to.
+        InputError: tells all that differs; a link in the folder, by which who made it would say where is
+            written to; a pipe or device.
     """
-    if link := next(filter(Path.is_symlink, run.root.rglob('*')), None):
-        raise InputError(f'{link}: a link, and a run is not gone on with where links lead; put in its place '
-                         'what it leads to')
+    for path in run.root.rglob('*'):
+        if path.is_symlink():
+            raise InputError(f'{path}: a link, and a run is not gone on with where links lead; put in its '
+                             'place what it leads to')
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f'{path}: neither a file nor a folder')
     differ = [*differ, *differences(old, new)]
     if not differ:
         arguments = {**old['arguments'], **{name: new['arguments'].get(name) for name in PLACES}}

@@ -59,8 +59,7 @@ class RunFolder:
         if self.summary_file.exists() or any(self.root.glob('snap/*')):
             raise InputError(f'--out {self.root}: holds a run without its config.json; name another folder')
         try:
-            for folder in 'log', 'snap', 'model', 'matrix':
-                (self.root / folder).mkdir(exist_ok=True)
+            self.make_folders()
             self.write_config(config)
         except OSError as error:
             raise InputError(f'--out {self.root}: {error.strerror}') from None
@@ -139,11 +138,23 @@ class RunFolder:
     def write_config(self, config):
         write_json(self.config_file, config)
 
+    def make_folders(self):
+        for folder in 'log', 'snap', 'model', 'matrix':
+            (self.root / folder).mkdir(exist_ok=True)
+
     def tidy(self):
-        """Remove what a process left that was killed while it wrote, and snapshots of finished folds.
+        """Make the folders that a copy may lack for they were empty, and remove what a process left that was
+        killed while it wrote, and snapshots of finished folds.
 
         Only the process that writes to the folder may do that.
+
+        Raises:
+            InputError: a file is in a folder's place.
         """
+        try:
+            self.make_folders()
+        except OSError as error:
+            raise InputError(f'{error.filename}: {error.strerror}') from None
         for path in filter(Path.is_file, self.root.rglob('*.part')):
             path.unlink()
         for path in filter(Path.is_dir, self.root.glob(f'log/{self.kfold}-*_fold_log.json?*')):

@@ -1,5 +1,6 @@
 """Snapshots that are damaged, and runs that are gone on with where something is not as it was."""
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -244,6 +245,21 @@ def test_nothing_is_written_where_links_lead(stopped, script, tmp_path, name):
     assert result.status == 2 and len(result.err) == 1
     assert result.err[0].startswith(f'n_fold_train.py: {link}: a link, and ')
     assert sizes(tmp_path) == before
+
+
+def test_empty_folders_may_be_missing(whole, stopped, script):
+    (stopped / 'model').rmdir()
+    assert script('n_fold_train', '--resume', stopped).status == 0
+    assert contents(stopped) == contents(whole)
+
+
+@pytest.mark.parametrize('make, said', [(Path.touch, 'File exists'),
+                                        (os.mkfifo, 'neither a file nor a folder')])
+def test_what_is_no_folder_is_told(stopped, script, make, said):
+    (stopped / 'model').rmdir()
+    make(stopped / 'model')
+    result = script('n_fold_train', '--resume', stopped)
+    assert result.status == 2 and result.err == [f'n_fold_train.py: {stopped}/model: {said}']
 
 
 def test_what_a_killed_process_left_is_removed(stopped, script, whole):
