@@ -6,7 +6,6 @@
 README.md tells the settings and what a run leaves in its folder.
 """
 import functools
-import hashlib
 import importlib
 import math
 import os
@@ -23,7 +22,7 @@ from chainer_abn.datasets.folds import digest, folds_of
 from chainer_abn.datasets.images import set_limit
 from chainer_abn.datasets.transforms import SMALLEST_PART
 from chainer_abn.errors import DISK, Diverged, InputError, disk_failure, run_program
-from chainer_abn.files import only_writer
+from chainer_abn.files import only_writer, sha256
 from chainer_abn.interrupt import Terminated
 from chainer_abn.links import build, summary
 from chainer_abn.links.build import architecture, dropout_of
@@ -282,10 +281,6 @@ def run_config(options, configs, store, folds, used):
         'command': shlex.join([PROGRAM, *sys.argv[1:]]),
         'versions': runtime.versions(), 'device': '; '.join(map(devices.describe, used)),
     }
-
-
-def sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def print_summary(run):

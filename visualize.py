@@ -7,7 +7,6 @@
 Writes <stem>_<method>.png for every image, at the image's own size (.gif for animations and videos), and
 predictions.csv; of a multi-task network <stem>_<method>-<attribute>.png.
 """
-import hashlib
 import sys
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from chainer_abn.explain.layers import layers_of, no_such_layer
 from chainer_abn.explain.overlay import INTERPOLATIONS, check_colormap
 from chainer_abn.explain.pictures import Painter
 from chainer_abn.explain.record import Record
+from chainer_abn.files import sha256
 from chainer_abn.interrupt import Terminated
 from chainer_abn.progress import Progress
 from chainer_abn.runtime.devices import add_flags, choose_device
@@ -167,7 +167,7 @@ def settings_of(options):
     for name in 'model', 'edit':
         path = Path(getattr(options, name) or '')
         if path.is_file():
-            settings[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            settings[name] = sha256(path)
     return {**settings, 'class': options.target}
 
 

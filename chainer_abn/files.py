@@ -1,13 +1,15 @@
-"""Files that are written whole or not at all, and folders that one process writes to."""
+"""Files that are read as files and written whole or not at all, and folders that one process writes to."""
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import stat
 from pathlib import Path
 
 from chainer_abn.errors import InputError
+from chainer_abn.progress import Progress
 
 _held = set()                   # descriptors of the folders that this process keeps to itself
 
@@ -64,6 +66,24 @@ def read_file(path):
 def open_text(path, **options):
     """The same file as text; ``options`` are those of io.TextIOWrapper."""
     return io.TextIOWrapper(open_file(path), **options)
+
+
+def sha256(path):
+    """The SHA-256 digest of a file, 64 hex digits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with (open_file(path) as file,
+              Progress(f'checking {Path(path).name}', os.path.getsize(path) or 1, 'MB', 1e-6) as progress):
+            while block := file.read(1 << 20):
+                digest.update(block)
+                progress.update(file.tell())
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from None
+    return digest.hexdigest()
 
 
 def sync_folder(folder):

@@ -8,9 +8,9 @@ import re
 import numpy
 
 from chainer_abn.datasets.archives import unpack
-from chainer_abn.datasets.download import sha256
 from chainer_abn.datasets.listed import Listed, check_images, data_folder, read_rows
 from chainer_abn.errors import InputError
+from chainer_abn.files import sha256
 
 URL = 'https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html'
 IMAGES, ATTRIBUTES, PARTITION = 'img_align_celeba', 'list_attr_celeba.txt', 'list_eval_partition.txt'

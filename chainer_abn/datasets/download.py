@@ -1,6 +1,5 @@
 """Published files: fetched over the network, gone on with where that was cut, and checked."""
 import fcntl
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -9,6 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from chainer_abn.errors import InputError
+from chainer_abn.files import sha256
 from chainer_abn.progress import Progress
 
 
@@ -36,24 +36,6 @@ class Remote:
 def cache_dir():
     """Where downloaded data sets are kept (Path); it need not be there yet."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'chainer_abn'
-
-
-def sha256(path):
-    """The SHA-256 digest of a file, 64 hex digits.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with (open(path, 'rb') as file,
-              Progress(f'checking {Path(path).name}', os.path.getsize(path) or 1, 'MB', 1e-6) as progress):
-            while block := file.read(1 << 20):
-                digest.update(block)
-                progress.update(file.tell())
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}') from None
-    return digest.hexdigest()
 
 
 def download(url, path, digest, size=None):

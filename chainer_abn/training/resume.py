@@ -51,6 +51,7 @@ def options_of(run, config, given):
         if value is not None and value != before:
             if name == 'milestones' and stored.get('schedule') != 'multistep':
                 raise InputError(f'--milestones: a {stored.get("schedule")} schedule has none')
+            # a data set of another name is another one
             moved = name in PLACES and not (name == 'dataset' and {value, before} & set(NAMES))
             if name not in FREE and not moved:
                 differ.append(f'--{name.replace("_", "-")} {shown(value)}, not {shown(before)}')
@@ -105,15 +106,9 @@ def check(run, old, new, differ, force):
         force (bool)
 
     Raises:
-        InputError: tells all that differs; a link in the folder, by which who made it would say where is
-            written to; a pipe or device.
+        InputError: tells all that differs, or what in the folder is no file.
     """
-    for path in run.root.rglob('*'):
-        if path.is_symlink():
-            raise InputError(f'{path}: a link, and a run is not gone on with where links lead; put in its '
-                             'place what it leads to')
-        if not (path.is_file() or path.is_dir()):
-            raise InputError(f'{path}: neither a file nor a folder')
+    check_files(run.root)
     differ = [*differ, *differences(old, new)]
     if not differ:
         arguments = {**old['arguments'], **{name: new['arguments'].get(name) for name in PLACES}}
@@ -127,6 +122,16 @@ def check(run, old, new, differ, force):
     if run.finished_folds():            # which images these have not seen is told by it
         kept |= {'folds_digest': old.get('folds_digest'), 'folds_digest_now': new['folds_digest']}
     run.write_config({**new, **kept, 'forced': [*old.get('forced', []), differ]})
+
+
+def check_files(root):
+    """Refuse links, by which whoever made a run would say where is written to, and pipes and devices."""
+    for path in root.rglob('*'):
+        if path.is_symlink():
+            raise InputError(f'{path}: a link, and a run is not gone on with where links lead; put in its '
+                             'place what it leads to')
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f'{path}: neither a file nor a folder')
 
 
 def refused(run, differ):

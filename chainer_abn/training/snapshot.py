@@ -103,8 +103,8 @@ def check(trainer):
         ValueError: no, and why.
     """
     updater = trainer.updater
-    iterator, n = updater.get_iterator('main'), len(updater.get_iterator('main').dataset)
-    order = iterator._state.order           # as of datasets.examples.EpochOrder
+    iterator = updater.get_iterator('main')
+    n, order = len(iterator.dataset), iterator._state.order         # as of datasets.examples.EpochOrder
     if (updater.iteration < 0 or not 0 <= iterator.current_position < n
             or not numpy.array_equal(numpy.sort(order), n * (iterator.epoch + 1) + numpy.arange(n))):
         raise ValueError(f'iteration {updater.iteration}, image {iterator.current_position} of {n}, epoch '

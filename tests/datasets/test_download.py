@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy
 import pytest
 
-from chainer_abn.datasets.download import Remote, cache_dir, download, sha256
+from chainer_abn.datasets.download import Remote, cache_dir, download
 from chainer_abn.errors import InputError
+from chainer_abn.files import sha256
 
 CONTENT = numpy.random.default_rng(0).integers(0, 256, 700_001).astype('u1').tobytes()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

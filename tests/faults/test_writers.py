@@ -8,7 +8,8 @@ import pytest
 from helpers import ROOT, contents
 
 from chainer_abn.errors import InputError
-from chainer_abn.files import only_writer
+from chainer_abn.files import only_writer, replacing
+from chainer_abn.training.run_folder import RunFolder
 
 HOLD = '''
 import os, time
@@ -58,3 +59,29 @@ def test_a_run_has_one_writer(script, tiny, tmp_path, cut):
         assert result.err == [f'n_fold_train.py: {folder}: another process is writing there']
     assert contents(run) == kept and not list(new.iterdir())
     assert script('n_fold_train', '--resume', run).status == 0
+
+
+def test_a_run_is_locked_from_its_first_file_on(script, tiny, tmp_path, monkeypatch):
+    """Two that are started with one --out."""
+    begin, refused = RunFolder.begin, []
+
+    def both(run, config):
+        assert not run.config_file.exists()
+        refused.append(script('n_fold_train', *tiny, '--out', run.root))
+        begin(run, config)
+
+    monkeypatch.setattr(RunFolder, 'begin', both)
+    assert script('n_fold_train', *tiny, '-e', 1, '--out', tmp_path).status == 0
+    assert [(result.status, result.err[0]) for result in refused] == [
+        (2, f'n_fold_train.py: {tmp_path}: another process is writing there')]
+
+
+def test_what_is_written_replaces_links(tmp_path):
+    kept, path = tmp_path / 'kept', tmp_path / 'new'
+    kept.write_text('mine')
+    for link in path, tmp_path / 'new.part':
+        link.symlink_to(kept)
+    with replacing(path) as file:
+        file.write(b'ours')
+    assert kept.read_text() == 'mine' and path.read_text() == 'ours' and not path.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [kept, path]
