@@ -15,9 +15,8 @@ HOLD = '''
 import os, time
 from chainer_abn.files import only_writer
 with only_writer({folder!r}):
-    if os.fork() == 0:
-        time.sleep(600)
-    print('held', flush=True)
+    if os.fork() == 0:              # and has let go of the lock by now
+        print('held', flush=True)
     time.sleep(600)
 '''
 
